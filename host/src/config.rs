@@ -1,0 +1,326 @@
+//! Every setting of the host: its default, its unit, and what happens when a limit is reached.
+//!
+//! Flags win over the environment, the environment over the file, the file over the defaults. A key
+//! `data_dir` of the file is `HOOKPACK_DATA_DIR` in the environment, and so for every key; values there
+//! are YAML too (`HOOKPACK_TRUSTED_PROXIES='[10.0.0.0/8]'`).
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::secret::SecretSources;
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where senders and API clients connect.
+    pub listen: SocketAddr,
+    /// Where the management API and health pages move to, so that `listen` carries nothing but webhooks.
+    pub admin_listen: Option<SocketAddr>,
+    /// How the world reaches this host, without a trailing slash; `{url}` in signatures and every printed
+    /// URL begin with it. Default: `http://<listen>`.
+    pub public_url: Option<String>,
+    /// The folder of packs.
+    pub packs: PathBuf,
+    /// What the host keeps: private Postgres, master key, admin token.
+    pub data_dir: PathBuf,
+    /// A Postgres (14 or newer) to use instead of the private one.
+    pub database_url: Option<String>,
+    /// The folder of `initdb` and `postgres`, when they are not where they usually are.
+    pub postgres_binaries: Option<PathBuf>,
+    /// One file a secret, one value a line (newest first).
+    pub secrets_dir: Option<PathBuf>,
+    /// The file of the key that seals endpoint keys in the database. Default: `<data_dir>/master-key`.
+    /// Hosts that share a database must share it.
+    pub master_key_file: Option<PathBuf>,
+    /// Peers whose `Forwarded` and `X-Forwarded-For` are believed; nobody else's are.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `text` for people, `json` for machines.
+    pub log_format: LogFormat,
+    /// What is logged, in the syntax of tracing's `EnvFilter`.
+    pub log: String,
+
+    /// Open connections; a further one waits to be accepted.
+    pub connections_max: usize,
+    /// Seconds for a request's head to arrive; then the connection is closed.
+    pub header_read_seconds: u64,
+    /// Seconds for a request's body to arrive; then 408.
+    pub body_read_seconds: u64,
+    /// Seconds that `serve` waits for requests in flight when it is told to stop.
+    pub drain_seconds: u64,
+    /// Requests of one source address, over all endpoints; then 429.
+    pub source_rate_limit: Option<RateLimit>,
+    /// Requests of all sources together; then 429.
+    pub total_rate_limit: Option<RateLimit>,
+    /// Source addresses remembered for `source_rate_limit`; past it, the ones that are idle are forgotten.
+    pub sources_max: usize,
+
+    /// Writers of the store, each with a connection of its own. Default: 1 on up to two cores, 2 beyond.
+    pub writers: Option<usize>,
+    /// Deliveries waiting for a writer; then 503 with `Retry-After`.
+    pub queue_deliveries_max: usize,
+    /// Bytes of payload waiting for a writer; then 503 with `Retry-After`.
+    pub queue_bytes_max: usize,
+    /// Rows in one transaction.
+    pub batch_rows_max: usize,
+    /// Bytes of payload in one transaction (a single larger event goes alone).
+    pub batch_bytes_max: usize,
+    /// Seconds that a request waits for the store before it is answered with 503.
+    pub store_wait_seconds: u64,
+    /// Rows a second in the request log for requests that nobody vouches for (unknown keys, addresses
+    /// over their rate); the rest is counted in the next such row.
+    pub stranger_rows_per_second: NonZeroU32,
+
+    /// Size of one file of a pack, in bytes; then the pack is refused.
+    pub pack_file_bytes_max: u64,
+    /// Size of all files of a pack, in bytes; then the pack is refused.
+    pub pack_bytes_max: u64,
+    /// Files in a pack; then the pack is refused.
+    pub pack_files_max: usize,
+    /// Nesting of a pack's YAML; then the file is refused.
+    pub yaml_depth_max: usize,
+    /// Nodes of one YAML file, aliases expanded; then the file is refused.
+    pub yaml_nodes_max: usize,
+    /// Size of one compiled regular expression, in bytes; then the pack is refused.
+    pub regex_bytes_max: usize,
+    /// Events that one delivery may become; then its mapping fails.
+    pub events_per_delivery_max: usize,
+    /// Size of one mapped event, in bytes; then its mapping fails.
+    pub event_bytes_max: usize,
+    /// Steps of one template, in minijinja's fuel; then the mapping fails.
+    pub template_fuel: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            admin_listen: None,
+            public_url: None,
+            packs: PathBuf::from("packs"),
+            data_dir: PathBuf::from("hookpack-data"),
+            database_url: None,
+            postgres_binaries: None,
+            secrets_dir: None,
+            master_key_file: None,
+            trusted_proxies: Vec::new(),
+            log_format: LogFormat::Text,
+            log: "info".to_owned(),
+
+            connections_max: 10_000,
+            header_read_seconds: 10,
+            body_read_seconds: 30,
+            drain_seconds: 30,
+            source_rate_limit: RateLimit::new(60_000, 60),
+            total_rate_limit: None,
+            sources_max: 100_000,
+
+            writers: None,
+            queue_deliveries_max: 4096,
+            queue_bytes_max: 64 << 20,
+            batch_rows_max: 512,
+            batch_bytes_max: 8 << 20,
+            store_wait_seconds: 5,
+            stranger_rows_per_second: NonZeroU32::MIN.saturating_add(9),
+
+            pack_file_bytes_max: 1 << 20,
+            pack_bytes_max: 16 << 20,
+            pack_files_max: 1000,
+            yaml_depth_max: 64,
+            yaml_nodes_max: 50_000,
+            regex_bytes_max: 1 << 20,
+            events_per_delivery_max: 1000,
+            event_bytes_max: 4 << 20,
+            template_fuel: 200_000,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// So many requests in any window of so many seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    pub requests: NonZeroU32,
+    pub window_seconds: NonZeroU32,
+}
+
+impl RateLimit {
+    /// `None` when one of the two is 0.
+    pub const fn new(requests: u32, window_seconds: u32) -> Option<Self> {
+        match (NonZeroU32::new(requests), NonZeroU32::new(window_seconds)) {
+            (Some(requests), Some(window_seconds)) => Some(Self { requests, window_seconds }),
+            _ => None,
+        }
+    }
+
+    /// The same as a quota of the rate limiter: bursts up to `requests`, refilled evenly over the window.
+    pub fn quota(self) -> governor::Quota {
+        let refill = Duration::from_secs(self.window_seconds.get().into()) / self.requests.get();
+        governor::Quota::with_period(refill.max(Duration::from_nanos(1)))
+            .unwrap_or_else(|| governor::Quota::per_second(self.requests))
+            .allow_burst(self.requests)
+    }
+}
+
+/// The process's environment, read once.
+#[derive(Clone, Debug, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    #[expect(clippy::disallowed_methods, reason = "this is the one room that may")]
+    pub fn read() -> Self {
+        Self(std::env::vars().collect())
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// `HOOKPACK_SECRET_GITHUB_WEBHOOK` as `github_webhook`, and so on.
+    fn secrets(&self) -> BTreeMap<String, String> {
+        let secret = |(name, value): (&String, &String)| {
+            Some((name.strip_prefix("HOOKPACK_SECRET_")?.to_lowercase(), value.clone()))
+        };
+        self.0.iter().filter_map(secret).collect()
+    }
+}
+
+impl Config {
+    /// Puts the four sources together; an error names the source and what is wrong in it.
+    pub fn load(file: Option<&Path>, environment: &Environment, flags: Map<String, Value>) -> Result<Self> {
+        let mut merged = match file {
+            Some(path) => read_file(path)?,
+            None => Map::new(),
+        };
+        for key in Self::keys() {
+            let name = format!("HOOKPACK_{}", key.to_uppercase());
+            let alias = (key == "database_url").then(|| environment.get("DATABASE_URL")).flatten();
+            if let Some(text) = environment.get(&name).or(alias) {
+                merged.insert(key.clone(), value_of(&key, text).with_context(|| name)?);
+            }
+        }
+        merged.extend(flags);
+        serde_json::from_value(Value::Object(merged)).context("the configuration")
+    }
+
+    /// The name of every setting.
+    pub fn keys() -> Vec<String> {
+        match serde_json::to_value(Self::default()) {
+            Ok(Value::Object(fields)) => fields.into_iter().map(|(key, _)| key).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    pub fn public_url(&self) -> String {
+        let given = self.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+        given.unwrap_or_else(|| format!("http://{}", self.listen))
+    }
+
+    pub fn admin_token_file(&self) -> PathBuf {
+        self.data_dir.join("admin-token")
+    }
+
+    pub fn master_key_file(&self) -> PathBuf {
+        self.master_key_file.clone().unwrap_or_else(|| self.data_dir.join("master-key"))
+    }
+
+    pub fn secret_sources(&self, environment: &Environment) -> SecretSources {
+        SecretSources { environment: environment.secrets(), folder: self.secrets_dir.clone() }
+    }
+
+    pub fn writers(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.writers.unwrap_or(if cores > 2 { 2 } else { 1 }).max(1)
+    }
+}
+
+fn read_file(path: &Path) -> Result<Map<String, Value>> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    // Read as the settings first: this error knows line and column.
+    if let Err(error) = serde_saphyr::from_str::<Config>(&text) {
+        bail!("{}: {error}", path.display());
+    }
+    match serde_saphyr::from_str(&text).with_context(|| path.display().to_string())? {
+        Value::Object(fields) => Ok(fields),
+        Value::Null => Ok(Map::new()),
+        _ => bail!("{}: the configuration is a mapping of settings to values", path.display()),
+    }
+}
+
+/// One value of the environment: YAML, or the text itself where a setting is text that looks like a number.
+fn value_of(key: &str, text: &str) -> Result<Value> {
+    let alone = |value: Value| {
+        serde_json::from_value::<Config>(Value::Object([(key.to_owned(), value)].into_iter().collect()))
+    };
+    let parsed = serde_saphyr::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+    match alone(parsed.clone()) {
+        Ok(_) => Ok(parsed),
+        Err(error) => match alone(Value::String(text.to_owned())) {
+            Ok(_) => Ok(Value::String(text.to_owned())),
+            Err(_) => bail!("{error}"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        Environment(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hookpack.yaml");
+        fs::write(&file, "listen: 127.0.0.1:1\npacks: from-file\ndata_dir: from-file\n").unwrap();
+        let environment = environment(&[
+            ("HOOKPACK_PACKS", "from-environment"),
+            ("HOOKPACK_DATA_DIR", "from-environment"),
+            ("HOOKPACK_TRUSTED_PROXIES", "[10.0.0.0/8]"),
+            ("DATABASE_URL", "postgres://x"),
+        ]);
+        let flags = [("packs".to_owned(), Value::from("from-flag"))].into_iter().collect();
+        let config = Config::load(Some(&file), &environment, flags).unwrap();
+
+        assert_eq!(config.listen.port(), 1);
+        assert_eq!(config.packs, Path::new("from-flag"));
+        assert_eq!(config.data_dir, Path::new("from-environment"));
+        assert_eq!(config.trusted_proxies.len(), 1);
+        assert_eq!(config.database_url.as_deref(), Some("postgres://x"));
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_source() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hookpack.yaml");
+        fs::write(&file, "packs: here\nlisten: nowhere\n").unwrap();
+        let error = Config::load(Some(&file), &Environment::default(), Map::new()).unwrap_err().to_string();
+        assert!(error.contains("hookpack.yaml") && error.contains("line 2"), "{error}");
+
+        let error = format!(
+            "{:#}",
+            Config::load(None, &environment(&[("HOOKPACK_LISTEN", "x")]), Map::new()).unwrap_err()
+        );
+        assert!(error.starts_with("HOOKPACK_LISTEN"), "{error}");
+    }
+}

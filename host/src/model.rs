@@ -1,0 +1,167 @@
+//! The words that every room shares: outcomes, who owns an endpoint, what is handed to the store.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// How one request ended: the closed set of words in `request_log.outcome`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    Accepted,
+    Duplicate,
+    Ignored,
+    Handshake,
+    UnknownKey,
+    Paused,
+    SecretMissing,
+    BadMethod,
+    UnsupportedMedia,
+    TooLarge,
+    TimedOut,
+    AddressRefused,
+    RateLimited,
+    BadSignature,
+    Stale,
+    Undecodable,
+    KeyMissing,
+    SchemaViolation,
+    MappingFailed,
+    Quarantined,
+    StoreUnavailable,
+    StoreRefused,
+}
+
+impl Outcome {
+    pub const ALL: [Self; 22] = [
+        Self::Accepted,
+        Self::Duplicate,
+        Self::Ignored,
+        Self::Handshake,
+        Self::UnknownKey,
+        Self::Paused,
+        Self::SecretMissing,
+        Self::BadMethod,
+        Self::UnsupportedMedia,
+        Self::TooLarge,
+        Self::TimedOut,
+        Self::AddressRefused,
+        Self::RateLimited,
+        Self::BadSignature,
+        Self::Stale,
+        Self::Undecodable,
+        Self::KeyMissing,
+        Self::SchemaViolation,
+        Self::MappingFailed,
+        Self::Quarantined,
+        Self::StoreUnavailable,
+        Self::StoreRefused,
+    ];
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::Ignored => "ignored",
+            Self::Handshake => "handshake",
+            Self::UnknownKey => "unknown_key",
+            Self::Paused => "paused",
+            Self::SecretMissing => "secret_missing",
+            Self::BadMethod => "bad_method",
+            Self::UnsupportedMedia => "unsupported_media",
+            Self::TooLarge => "too_large",
+            Self::TimedOut => "timed_out",
+            Self::AddressRefused => "address_refused",
+            Self::RateLimited => "rate_limited",
+            Self::BadSignature => "bad_signature",
+            Self::Stale => "stale",
+            Self::Undecodable => "undecodable",
+            Self::KeyMissing => "key_missing",
+            Self::SchemaViolation => "schema_violation",
+            Self::MappingFailed => "mapping_failed",
+            Self::Quarantined => "quarantined",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::StoreRefused => "store_refused",
+        }
+    }
+
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.word() == word)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// What the sender hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub content_type: String,
+    pub body: String,
+}
+
+/// One event, ready to be stored.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    pub id: Uuid,
+    pub pack_ref: String,
+    pub trigger_ref: String,
+    /// One JSON document, the bytes as they are to be stored.
+    pub payload: String,
+    /// One JSON document.
+    pub metadata: String,
+}
+
+/// What makes two requests the same delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeliveryKey {
+    /// The trigger or pack whose deliveries the key tells apart.
+    pub owner_ref: String,
+    pub key: String,
+    pub window: Duration,
+}
+
+/// An authentic request whose payload failed, kept whole.
+#[derive(Clone, Debug)]
+pub struct Quarantined {
+    pub trigger_ref: String,
+    pub cause: Outcome,
+    pub detail: String,
+    pub headers: String,
+    pub query: String,
+    pub path: String,
+    pub body: Vec<u8>,
+}
+
+/// One row of the request log.
+#[derive(Clone, Debug)]
+pub struct LogRow {
+    pub id: Uuid,
+    pub received_at: OffsetDateTime,
+    pub trigger_ref: Option<String>,
+    pub endpoint_key_id: Option<Uuid>,
+    pub source_ip: IpAddr,
+    pub user_agent: Option<String>,
+    pub method: String,
+    pub body_bytes: i64,
+    pub status: u16,
+    pub outcome: Outcome,
+    pub detail: Option<String>,
+    pub verified: bool,
+    pub duration: Duration,
+    pub pack_version: Option<String>,
+}
+
+/// A delivery that passed every check: stored whole, in one transaction, or not at all.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub events: Vec<NewEvent>,
+    pub quarantined: Vec<Quarantined>,
+    pub key: Option<DeliveryKey>,
+    pub answer: Answer,
+    pub log: LogRow,
+}

@@ -1,0 +1,3 @@
+//! Packs.
+pub mod diagnostics;
+pub mod yaml;
