@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr, time::Duration};
 
+use bytes::Bytes;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -128,13 +129,18 @@ pub struct DeliveryKey {
 /// An authentic request whose payload failed, kept whole.
 #[derive(Clone, Debug)]
 pub struct Quarantined {
+    pub id: Uuid,
     pub trigger_ref: String,
     pub cause: Outcome,
     pub detail: String,
-    pub headers: String,
-    pub query: String,
     pub path: String,
-    pub body: Vec<u8>,
+    pub query: Option<String>,
+    /// `[[name, value], …]` as JSON.
+    pub headers: String,
+    /// As it came over the wire.
+    pub body: Bytes,
+    /// So that a replay is stored once, however often it is asked for.
+    pub key: Option<String>,
 }
 
 /// One row of the request log.

@@ -34,7 +34,7 @@ pub struct Key {
 }
 
 /// Reads one YAML (or JSON, which is YAML) document; a syntax fault goes to the report.
-pub fn parse(source: &Arc<Source>, limits: &Config, report: &mut Report) -> Option<Node> {
+pub(super) fn parse(source: &Arc<Source>, limits: &Config, report: &mut Report) -> Option<Node> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: limits.yaml_depth_max,

@@ -1,0 +1,218 @@
+//! The `fields` mapping: a tree whose leaves select parts of the request.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Number, Value};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+
+use super::Unmapped;
+use crate::{
+    request::{Inbound, rfc3339},
+    selector::{Selected, Selector},
+};
+
+/// The whole mapping: a mapping of names to fields.
+#[derive(Clone, Debug)]
+pub struct Tree(pub Vec<(String, Field)>);
+
+#[derive(Clone, Debug)]
+pub enum Field {
+    Const(Value),
+    Select(Select),
+    Object(Tree),
+    List(Vec<Field>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Select {
+    /// As the pack writes it, for error messages.
+    pub text: String,
+    pub from: Selector,
+    pub default: Option<Value>,
+    pub required: bool,
+    pub convert: Option<Convert>,
+}
+
+/// `as:`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Convert {
+    String,
+    Integer,
+    Number,
+    Boolean,
+    Timestamp,
+}
+
+impl Tree {
+    pub fn map(&self, request: &Inbound, payload: &Value) -> Result<Value, Unmapped> {
+        let mut object = Map::with_capacity(self.0.len());
+        for (name, field) in &self.0 {
+            if let Some(value) = field.value(request, payload)? {
+                object.insert(name.clone(), value);
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+impl Field {
+    /// `None` when the field is to be left out.
+    fn value(&self, request: &Inbound, payload: &Value) -> Result<Option<Value>, Unmapped> {
+        match self {
+            Self::Const(value) => Ok(Some(value.clone())),
+            Self::Select(select) => select.value(request, payload),
+            Self::Object(tree) => tree.map(request, payload).map(Some),
+            Self::List(fields) => {
+                let values = fields.iter().filter_map(|field| field.value(request, payload).transpose());
+                values.collect::<Result<_, _>>().map(|values| Some(Value::Array(values)))
+            }
+        }
+    }
+}
+
+impl Select {
+    fn value(&self, request: &Inbound, payload: &Value) -> Result<Option<Value>, Unmapped> {
+        match self.from.select(request, payload) {
+            Selected::One(value) => self.converted(value).map(Some),
+            Selected::Nothing if self.required => Err(Unmapped(format!("{} is required and selects nothing", self.text))),
+            Selected::Nothing => Ok(self.default.clone()),
+            Selected::Many(values) if values.is_empty() && self.required => {
+                Err(Unmapped(format!("{} is required and selects nothing", self.text)))
+            }
+            Selected::Many(values) => {
+                let values = values.into_iter().map(|value| self.converted(Cow::Borrowed(value)));
+                values.collect::<Result<_, _>>().map(|values| Some(Value::Array(values)))
+            }
+        }
+    }
+
+    fn converted(&self, value: Cow<'_, Value>) -> Result<Value, Unmapped> {
+        match self.convert {
+            // What is null stays null: nothing was said, and a conversion can't say more.
+            None => Ok(value.into_owned()),
+            Some(_) if value.is_null() => Ok(Value::Null),
+            Some(convert) => convert.apply(&value).ok_or_else(|| {
+                Unmapped(format!("{} selects {}, which can't be read as {}", self.text, kind(&value), convert.name()))
+            }),
+        }
+    }
+}
+
+impl Convert {
+    pub const NAMES: [&str; 5] = ["string", "integer", "number", "boolean", "timestamp"];
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "string" => Some(Self::String),
+            "integer" => Some(Self::Integer),
+            "number" => Some(Self::Number),
+            "boolean" => Some(Self::Boolean),
+            "timestamp" => Some(Self::Timestamp),
+            _ => None,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::String => "a string",
+            Self::Integer => "an integer",
+            Self::Number => "a number",
+            Self::Boolean => "a boolean",
+            Self::Timestamp => "a timestamp",
+        }
+    }
+
+    fn apply(self, value: &Value) -> Option<Value> {
+        match (self, value) {
+            (Self::String, Value::String(_))
+            | (Self::Number, Value::Number(_))
+            | (Self::Boolean, Value::Bool(_)) => Some(value.clone()),
+            (Self::String, Value::Number(_) | Value::Bool(_)) => Some(Value::String(value.to_string())),
+            (Self::Number, Value::String(text)) => text.trim().parse::<Number>().ok().map(Value::Number),
+            (Self::Integer, Value::Number(number)) => integer(&number.to_string()),
+            (Self::Integer, Value::String(text)) => integer(text.trim()),
+            (Self::Boolean, Value::String(text)) => text.trim().parse().ok().map(Value::Bool),
+            (Self::Timestamp, Value::String(text)) => match text.trim().parse::<i64>() {
+                Ok(unix) => timestamp(unix),
+                Err(_) => OffsetDateTime::parse(text.trim(), &Rfc3339).ok().map(written),
+            },
+            (Self::Timestamp, Value::Number(number)) => timestamp(number.as_i64()?),
+            _ => None,
+        }
+    }
+}
+
+/// Whole numbers of any size; `12.0` is one, `12.5` and `1e3` are not.
+fn integer(text: &str) -> Option<Value> {
+    let whole = match text.split_once('.') {
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => whole,
+        Some(_) => return None,
+        None => text,
+    };
+    let digits = whole.strip_prefix('-').unwrap_or(whole);
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { whole.parse::<Number>().ok().map(Value::Number) } else { None }
+}
+
+/// Unix seconds; from the year 5138 on they are taken for milliseconds, which is what they are.
+fn timestamp(unix: i64) -> Option<Value> {
+    const SECONDS_MAX: u64 = 100_000_000_000;
+    let at = if unix.unsigned_abs() < SECONDS_MAX {
+        OffsetDateTime::from_unix_timestamp(unix)
+    } else {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix) * 1_000_000)
+    };
+    at.ok().map(written)
+}
+
+fn written(at: OffsetDateTime) -> Value {
+    Value::String(rfc3339(at.to_offset(UtcOffset::UTC)))
+}
+
+const fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conversions_keep_what_they_can_and_refuse_the_rest() {
+        for (convert, from, to) in [
+            (Convert::String, "12345678901234567890.10", r#""12345678901234567890.10""#),
+            (Convert::String, "true", r#""true""#),
+            (Convert::Integer, r#"" 12 ""#, "12"),
+            (Convert::Integer, "12.0", "12"),
+            (Convert::Integer, r#""123456789012345678901234567890""#, "123456789012345678901234567890"),
+            (Convert::Number, r#""1.50""#, "1.50"),
+            (Convert::Boolean, r#""false""#, "false"),
+            (Convert::Timestamp, "1700000000", r#""2023-11-14T22:13:20Z""#),
+            (Convert::Timestamp, "1700000000123", r#""2023-11-14T22:13:20.123Z""#),
+            (Convert::Timestamp, r#""2023-11-14T23:13:20+01:00""#, r#""2023-11-14T22:13:20Z""#),
+        ] {
+            let value: Value = serde_json::from_str(from).unwrap();
+            let got = convert.apply(&value).map(|value| value.to_string());
+            assert_eq!(got.as_deref(), Some(to), "{from} as {}", convert.name());
+        }
+        for (convert, from) in [
+            (Convert::String, "[]"),
+            (Convert::Integer, "12.5"),
+            (Convert::Integer, r#""x""#),
+            (Convert::Integer, r#""-""#),
+            (Convert::Number, r#""NaN""#),
+            (Convert::Boolean, "1"),
+            (Convert::Timestamp, r#""yesterday""#),
+            (Convert::Timestamp, "9223372036854775807"),
+        ] {
+            assert_eq!(convert.apply(&serde_json::from_str(from).unwrap()), None, "{from}");
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! The `template` mapping: a tree whose string leaves are rendered from `payload`, `headers` and `trigger`.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use minijinja::{
+    Environment, Error, UndefinedBehavior, Value as Rendered,
+    value::{Enumerator, Object, ObjectRepr, ValueKind},
+};
+use serde_json::{Map, Number, Value};
+
+use super::Unmapped;
+use crate::{request::Inbound, selector::JsonPath};
+
+#[derive(Clone)]
+pub struct Template {
+    root: Leaf,
+    engine: Arc<Environment<'static>>,
+    output_bytes_max: usize,
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Template").field(&self.root).finish()
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Leaf {
+    Const(Value),
+    /// `{{ payload.a.b }}` alone: the value itself, its numbers written as they were sent.
+    Path(String, JsonPath),
+    /// One expression alone: its value with its type. The name of its template, and its source.
+    Expression(String, String),
+    /// Text around expressions: a string.
+    Text(String, String),
+    List(Vec<Leaf>),
+    Object(Vec<(String, Leaf)>),
+}
+
+/// Builds a template leaf by leaf; each may be wrong in its own way.
+pub struct Builder {
+    engine: Environment<'static>,
+    count: usize,
+    output_bytes_max: usize,
+}
+
+/// A tree of leaves under construction, so that the loader can name the place of each wrong one.
+#[derive(Clone, Debug)]
+pub struct Built(Leaf);
+
+impl Builder {
+    pub fn new(fuel: u64, output_bytes_max: usize) -> Self {
+        let mut engine = Environment::new();
+        // A missing member fails the mapping: an event with a hole in it is found too late.
+        engine.set_undefined_behavior(UndefinedBehavior::Strict);
+        engine.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        engine.set_fuel(Some(fuel));
+        engine.set_recursion_limit(64);
+        Self { engine, count: 0, output_bytes_max }
+    }
+
+    /// A leaf that is no string stands for itself.
+    pub fn constant(value: Value) -> Built {
+        Built(Leaf::Const(value))
+    }
+
+    pub fn list(items: Vec<Built>) -> Built {
+        Built(Leaf::List(items.into_iter().map(|built| built.0).collect()))
+    }
+
+    pub fn object(members: Vec<(String, Built)>) -> Built {
+        Built(Leaf::Object(members.into_iter().map(|(name, built)| (name, built.0)).collect()))
+    }
+
+    /// A string leaf; the error says what is wrong with it.
+    pub fn leaf(&mut self, text: &str) -> Result<Built, String> {
+        let name = format!("leaf {}", self.count);
+        self.count += 1;
+        let Some(expression) = sole_expression(text) else {
+            if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
+                return Ok(Built(Leaf::Const(Value::String(text.to_owned()))));
+            }
+            self.add(&name, text.to_owned())?;
+            return Ok(Built(Leaf::Text(name, text.to_owned())));
+        };
+        if let Some(path) = plain_path(expression) {
+            return Ok(Built(Leaf::Path(expression.to_owned(), path)));
+        }
+        // Compiled once as an assignment, whose value is read back: an expression alone can't be kept.
+        self.add(&name, format!("{{% set result = ({expression}) %}}"))?;
+        Ok(Built(Leaf::Expression(name, expression.to_owned())))
+    }
+
+    fn add(&mut self, name: &str, source: String) -> Result<(), String> {
+        self.engine.add_template_owned(name.to_owned(), source).map_err(|error| {
+            format!("this template can't be read: {}", error.detail().map_or_else(|| error.to_string(), str::to_owned))
+        })
+    }
+
+    pub fn finish(self, root: Built) -> Template {
+        Template { root: root.0, engine: Arc::new(self.engine), output_bytes_max: self.output_bytes_max }
+    }
+}
+
+impl Template {
+    pub fn render(&self, request: &Inbound, payload: &Value, trigger_ref: &str) -> Result<Value, Unmapped> {
+        let payload = Arc::new(payload.clone());
+        let context: Map<String, Value> = headers(request).into_iter().map(|(k, v)| (k, Value::String(v))).collect();
+        let context = Rendered::from_pairs([
+            ("payload", Json::wrap(&payload, &payload)),
+            ("headers", Rendered::from_object(Json::new(Value::Object(context)))),
+            ("trigger", Rendered::from(trigger_ref)),
+        ]);
+        self.value(&self.root, &payload, &context)
+    }
+
+    fn value(&self, leaf: &Leaf, payload: &Value, context: &Rendered) -> Result<Value, Unmapped> {
+        match leaf {
+            Leaf::Const(value) => Ok(value.clone()),
+            Leaf::Path(text, path) => match path.value(payload) {
+                Some(value) => Ok(value.clone()),
+                None => Err(Unmapped(format!("`{{{{ {text} }}}}`: the payload has no such member"))),
+            },
+            Leaf::Expression(name, text) => {
+                let failed = |error: Error| Unmapped(format!("`{{{{ {text} }}}}`: {}", told(&error)));
+                let template = self.engine.get_template(name).map_err(failed)?;
+                let captured = template.render_captured(context.clone()).map_err(failed)?;
+                let value = captured.state().lookup("result").unwrap_or_default();
+                to_json(&value, 0).ok_or_else(|| Unmapped(format!("`{{{{ {text} }}}}` gives nothing that JSON can hold")))
+            }
+            Leaf::Text(name, text) => {
+                let failed = |error: Error| Unmapped(format!("`{text}`: {}", told(&error)));
+                let mut output = Bounded { bytes: Vec::new(), bytes_max: self.output_bytes_max };
+                let template = self.engine.get_template(name).map_err(failed)?;
+                template.render_captured_to(context.clone(), &mut output).map_err(failed)?;
+                Ok(Value::String(String::from_utf8_lossy(&output.bytes).into_owned()))
+            }
+            Leaf::List(items) => items.iter().map(|item| self.value(item, payload, context)).collect(),
+            Leaf::Object(members) => {
+                let member = |(name, leaf): &(String, Leaf)| Ok((name.clone(), self.value(leaf, payload, context)?));
+                members.iter().map(member).collect::<Result<Map<_, _>, _>>().map(Value::Object)
+            }
+        }
+    }
+}
+
+/// Headers by lower-case name, the ones that carry credentials taken out.
+fn headers(request: &Inbound) -> BTreeMap<String, String> {
+    let secret = |name: &str| {
+        name.contains("signature") || name.contains("token") || name.contains("authorization") || name.contains("cookie")
+    };
+    let lines = request.headers.iter().filter(|(name, _)| !secret(name.as_str()));
+    lines.map(|(name, line)| (name.as_str().to_owned(), String::from_utf8_lossy(line.as_bytes()).into_owned())).collect()
+}
+
+/// What stands between `{{` and `}}` when a leaf is nothing else.
+fn sole_expression(text: &str) -> Option<&str> {
+    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    let inner = inner.strip_prefix('-').unwrap_or(inner);
+    let inner = inner.strip_suffix('-').unwrap_or(inner);
+    (!inner.contains("{{") && !inner.contains("}}") && !inner.contains("{%")).then(|| inner.trim())
+}
+
+/// `payload.a.b[0]` as the JSONPath that means the same.
+fn plain_path(expression: &str) -> Option<JsonPath> {
+    let rest = expression.strip_prefix("payload")?;
+    let plain = rest.is_empty() || rest.starts_with(['.', '[']);
+    let letters = rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.[]".contains(&byte));
+    if plain && letters { JsonPath::parse(&format!("${rest}")).ok().filter(JsonPath::is_singular) } else { None }
+}
+
+fn told(error: &Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}
+
+/// A member of the payload as the template engine sees it: looked at in place, copied only when it is used.
+#[derive(Debug)]
+struct Json {
+    /// Keeps what `at` leads into alive.
+    root: Arc<Value>,
+    at: Vec<Step>,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Name(String),
+    Index(usize),
+}
+
+/// A number that a float or integer of the engine would change: it prints and passes through as it was sent.
+#[derive(Debug)]
+struct ExactNumber(Number);
+
+impl Object for ExactNumber {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl Json {
+    fn new(value: Value) -> Self {
+        Self { root: Arc::new(value), at: Vec::new() }
+    }
+
+    fn wrap(root: &Arc<Value>, value: &Value) -> Rendered {
+        match value {
+            Value::Object(_) | Value::Array(_) => Rendered::from_object(Self { root: root.clone(), at: Vec::new() }),
+            scalar => scalar_value(scalar),
+        }
+    }
+
+    fn value(&self) -> Option<&Value> {
+        self.at.iter().try_fold(&*self.root, |value, step| match step {
+            Step::Name(name) => value.get(name),
+            Step::Index(index) => value.get(index),
+        })
+    }
+
+    fn child(&self, step: Step) -> Option<Rendered> {
+        let value = match &step {
+            Step::Name(name) => self.value()?.get(name)?,
+            Step::Index(index) => self.value()?.get(index)?,
+        };
+        Some(match value {
+            Value::Object(_) | Value::Array(_) => {
+                let at = self.at.iter().cloned().chain([step]).collect();
+                Rendered::from_object(Self { root: self.root.clone(), at })
+            }
+            scalar => scalar_value(scalar),
+        })
+    }
+}
+
+impl Object for Json {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        if self.value().is_some_and(Value::is_array) { ObjectRepr::Seq } else { ObjectRepr::Map }
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Rendered) -> Option<Rendered> {
+        match key.as_str() {
+            Some(name) => self.child(Step::Name(name.to_owned())),
+            None => self.child(Step::Index(key.as_usize()?)),
+        }
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Rendered> {
+        self.child(Step::Name(key.to_owned()))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        match self.value() {
+            Some(Value::Array(items)) => Enumerator::Seq(items.len()),
+            Some(Value::Object(members)) => {
+                Enumerator::Values(members.keys().map(|name| Rendered::from(name.as_str())).collect())
+            }
+            _ => Enumerator::Empty,
+        }
+    }
+}
+
+fn scalar_value(value: &Value) -> Rendered {
+    match value {
+        Value::Bool(value) => Rendered::from(*value),
+        Value::String(text) => Rendered::from(text.as_str()),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) if integer.to_string() == number.to_string() => Rendered::from(integer),
+            (_, Some(float)) if Number::from_f64(float).is_some_and(|same| same.to_string() == number.to_string()) => {
+                Rendered::from(float)
+            }
+            _ => Rendered::from_object(ExactNumber(number.clone())),
+        },
+        Value::Null | Value::Array(_) | Value::Object(_) => Rendered::from(()),
+    }
+}
+
+/// Back to JSON; `None` for what JSON can't hold (functions, bytes, too deep).
+fn to_json(value: &Rendered, depth: usize) -> Option<Value> {
+    const DEPTH_MAX: usize = 100;
+    if depth > DEPTH_MAX {
+        return None;
+    }
+    if let Some(json) = value.downcast_object_ref::<Json>() {
+        return json.value().cloned();
+    }
+    if let Some(number) = value.downcast_object_ref::<ExactNumber>() {
+        return Some(Value::Number(number.0.clone()));
+    }
+    match value.kind() {
+        ValueKind::None => Some(Value::Null),
+        ValueKind::Bool => Some(Value::Bool(value.is_true())),
+        ValueKind::Number => match i128::try_from(value.clone()) {
+            Ok(integer) if value.is_integer() => Number::from_i128(integer).map(Value::Number),
+            _ => f64::try_from(value.clone()).ok().and_then(Number::from_f64).map(Value::Number),
+        },
+        ValueKind::String => value.as_str().map(|text| Value::String(text.to_owned())),
+        ValueKind::Seq | ValueKind::Iterable => {
+            value.try_iter().ok()?.map(|item| to_json(&item, depth + 1)).collect::<Option<_>>().map(Value::Array)
+        }
+        ValueKind::Map => {
+            let member = |key: Rendered| {
+                let name = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
+                Some((name, to_json(&value.get_item(&key).ok()?, depth + 1)?))
+            };
+            value.try_iter().ok()?.map(member).collect::<Option<Map<_, _>>>().map(Value::Object)
+        }
+        _ => None,
+    }
+}
+
+/// Rendered text that stops growing at its limit.
+struct Bounded {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.bytes_max {
+            return Err(std::io::Error::other("the text is longer than event_bytes_max"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::tests::post;
+
+    fn render(text: &str, payload: &str) -> Result<String, String> {
+        let mut builder = Builder::new(10_000, 1000);
+        let leaf = builder.leaf(text)?;
+        let payload = serde_json::from_str(payload).unwrap();
+        let request = post(&[("x-event", "push"), ("authorization", "secret")], "");
+        let rendered = builder.finish(leaf).render(&request, &payload, "github.push");
+        rendered.map(|value| value.to_string()).map_err(|Unmapped(text)| text)
+    }
+
+    #[test]
+    fn a_leaf_that_is_one_expression_keeps_its_type_and_digits() {
+        let payload = r#"{"n": 12345678901234567890123, "f": 1.50, "e": 1e+400, "i": 7, "a": [1, {"b": null}], "s": "x"}"#;
+        for (text, expected) in [
+            ("{{ payload.n }}", "12345678901234567890123"),
+            ("{{ payload.f }}", "1.50"),
+            ("{{payload.a}}", r#"[1,{"b":null}]"#),
+            ("{{ payload['e'] }}", "1e+400"),
+            ("{{ payload.i + 1 }}", "8"),
+            ("{{ payload.a[1].b is none }}", "true"),
+            ("{{ payload.a | length }}", "2"),
+            ("{{ {'x': payload.n, 'y': [payload.a]} }}", r#"{"x":12345678901234567890123,"y":[[1,{"b":null}]]}"#),
+            ("{{ payload.nothing | default('d') }}", r#""d""#),
+            ("{{ headers['x-event'] }}", r#""push""#),
+            ("{{ trigger }}", r#""github.push""#),
+            ("n is {{ payload.n }}, f {{ payload.f }}!", r#""n is 12345678901234567890123, f 1.50!""#),
+            ("{% for x in payload.a %}{{ loop.index }}{% endfor %}", r#""12""#),
+            ("{{ payload.a | map('string') | list | length }}", "2"),
+            ("plain", r#""plain""#),
+        ] {
+            assert_eq!(render(text, payload).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_rendered_says_why() {
+        for text in [
+            "{{ payload.nothing }}",
+            "x {{ payload.nothing }}",
+            "{{ headers.authorization }}",
+            "{{ payload. }}",
+            "{{ payload | nofilter }}",
+            "{% for a in range(10000) %}{% for b in range(10000) %}{{ a }}{% endfor %}{% endfor %}",
+            "{% for a in range(900) %}0123456789{% endfor %}",
+            "{{ range(100000000) | list }}",
+        ] {
+            let error = render(text, "{}").unwrap_err();
+            println!("{error}");
+        }
+    }
+}

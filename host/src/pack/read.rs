@@ -1,0 +1,137 @@
+//! Reading YAML nodes into values: each reader takes what it knows and reports every fault it meets.
+
+use super::{
+    diagnostics::{Place, Report, suggestion},
+    yaml::{Node, Yaml},
+};
+
+/// A mapping while it is read: its keys are known, and every other one has been reported.
+pub(super) struct Table<'a> {
+    node: &'a Node,
+    what: &'static str,
+}
+
+impl<'a> Table<'a> {
+    /// `None`, with a fault, when the node is no mapping.
+    pub(super) fn read(node: &'a Node, what: &'static str, known: &[&str], report: &mut Report) -> Option<Self> {
+        let Yaml::Map(entries) = &node.value else {
+            report.fault(&node.at, format!("{what} must be a mapping, this is {}", node.kind()), None);
+            return None;
+        };
+        for (key, _) in entries {
+            if !known.contains(&key.text.as_str()) {
+                report.fault(&key.at, format!("unknown key `{}` in {what}", key.text), suggestion(&key.text, known));
+            }
+        }
+        Some(Self { node, what })
+    }
+
+    pub(super) fn at(&self) -> &'a Place {
+        &self.node.at
+    }
+
+    /// A key that is `null` is not there: that is how a trigger takes back what its pack says.
+    pub(super) fn get(&self, key: &str) -> Option<&'a Node> {
+        self.node.get(key).filter(|node| !matches!(node.value, Yaml::Null))
+    }
+
+    pub(super) fn require(&self, key: &str, report: &mut Report) -> Option<&'a Node> {
+        let found = self.get(key);
+        if found.is_none() {
+            let help = format!("add `{key}: …`");
+            // An empty value stands somewhere; a missing one is the mapping's fault.
+            let at = self.node.get(key).map_or(&self.node.at, |node| &node.at);
+            report.fault(at, format!("{} lacks `{key}`", self.what), help);
+        }
+        found
+    }
+}
+
+pub(super) fn string<'a>(node: &'a Node, what: &str, report: &mut Report) -> Option<&'a str> {
+    match &node.value {
+        Yaml::String(text) => Some(text),
+        Yaml::Number(number) => {
+            let help = format!("write it in quotes: \"{number}\"");
+            report.fault(&node.at, format!("{what} must be a string, this is a number"), help);
+            None
+        }
+        Yaml::Bool(value) => {
+            let help = format!("write it in quotes: \"{value}\"");
+            report.fault(&node.at, format!("{what} must be a string, this is a boolean"), help);
+            None
+        }
+        _ => {
+            report.fault(&node.at, format!("{what} must be a string, this is {}", node.kind()), None);
+            None
+        }
+    }
+}
+
+pub(super) fn boolean(node: &Node, what: &str, report: &mut Report) -> Option<bool> {
+    if let Yaml::Bool(value) = node.value {
+        return Some(value);
+    }
+    let help = match node.as_str() {
+        Some("yes" | "on" | "Yes" | "On") => "YAML 1.2 knows only `true` and `false`: write `true`",
+        Some("no" | "off" | "No" | "Off") => "YAML 1.2 knows only `true` and `false`: write `false`",
+        _ => "write `true` or `false`",
+    };
+    report.fault(&node.at, format!("{what} must be a boolean, this is {}", node.kind()), help.to_owned());
+    None
+}
+
+/// A whole number within `range`.
+pub(super) fn integer(node: &Node, what: &str, range: std::ops::RangeInclusive<u32>, report: &mut Report) -> Option<u32> {
+    let value = match &node.value {
+        Yaml::Number(number) => number.as_u64().and_then(|value| u32::try_from(value).ok()),
+        _ => None,
+    };
+    let value = value.filter(|value| range.contains(value));
+    if value.is_none() {
+        let (low, high) = (range.start(), range.end());
+        let written = match &node.value {
+            Yaml::Number(number) => number.to_string(),
+            Yaml::String(text) => format!("the string `{text}`"),
+            _ => node.kind().to_owned(),
+        };
+        report.fault(&node.at, format!("{what} must be a whole number from {low} to {high}, this is {written}"), None);
+    }
+    value
+}
+
+pub(super) fn list<'a>(node: &'a Node, what: &str, report: &mut Report) -> Option<&'a [Node]> {
+    if let Yaml::List(items) = &node.value {
+        return Some(items);
+    }
+    let help = node.as_str().map(|text| format!("write it as a list: [{text}]"));
+    report.fault(&node.at, format!("{what} must be a list, this is {}", node.kind()), help);
+    None
+}
+
+/// A string that is one of the words `known`.
+pub(super) fn word<'a>(node: &'a Node, what: &str, known: &[&str], report: &mut Report) -> Option<&'a str> {
+    let text = string(node, what, report)?;
+    if known.contains(&text) {
+        return Some(text);
+    }
+    report.fault(&node.at, format!("`{text}` is no {what}"), suggestion(text, known));
+    None
+}
+
+/// Reads a string with a parser of its own; the parser's error becomes the fault.
+pub(super) fn parsed<T>(
+    node: &Node,
+    what: &str,
+    help: &str,
+    report: &mut Report,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
+    let text = string(node, what, report)?;
+    match parse(text) {
+        Ok(value) => Some(value),
+        Err(message) => {
+            report.fault(&node.at, format!("{what}: {message}"), (!help.is_empty()).then(|| help.to_owned()));
+            None
+        }
+    }
+}

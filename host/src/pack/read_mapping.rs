@@ -1,0 +1,162 @@
+//! `mapping` and `match`: how a trigger picks its requests and what it makes of them.
+
+use serde_json::Value;
+
+use super::{
+    diagnostics::Report,
+    read::{self, Table},
+    read_schema::Schemas,
+    yaml::{Node, Yaml},
+};
+use crate::{
+    config::Config,
+    mapping::{
+        Mapping,
+        fields::{Convert, Field, Select, Tree},
+        template::{Builder, Built},
+    },
+    matching::{Condition, Line, Match},
+    selector::Selector,
+};
+
+const KINDS: [&str; 3] = ["fields", "template", "wasm"];
+
+pub(super) fn mapping(node: &Node, limits: &Config, report: &mut Report) -> Option<Mapping> {
+    Table::read(node, "`mapping`", &["fields", "template", "wasm", "settings"], report)?;
+    let Yaml::Map(entries) = &node.value else { return None };
+    let mut kinds = entries.iter().filter(|(key, _)| KINDS.contains(&key.text.as_str()));
+    match (kinds.next(), kinds.next()) {
+        (Some(_), Some((second, _))) => {
+            report.fault(&second.at, "`mapping` has more than one kind", "keep exactly one of them".to_owned());
+            None
+        }
+        (None, _) => {
+            let help = format!("add one of {}, or take `mapping` away", KINDS.join(", "));
+            report.fault(&node.at, "`mapping` has no kind", help);
+            None
+        }
+        (Some((key, fields)), None) if key.text == "fields" => match &fields.value {
+            Yaml::Map(_) => tree(fields, report).map(Mapping::Fields),
+            _ => {
+                report.fault(&fields.at, format!("`fields` must be a mapping, this is {}", fields.kind()), None);
+                None
+            }
+        },
+        (Some((key, root)), None) if key.text == "template" => {
+            let mut builder = Builder::new(limits.template_fuel, limits.event_bytes_max);
+            let root = template(root, &mut builder, report)?;
+            Some(Mapping::Template(builder.finish(root)))
+        }
+        (Some((key, _)), None) => {
+            let help = "this version maps with `fields` or `template`".to_owned();
+            report.fault(&key.at, "`wasm` mappers are not supported yet", help);
+            None
+        }
+    }
+}
+
+fn tree(node: &Node, report: &mut Report) -> Option<Tree> {
+    let Yaml::Map(entries) = &node.value else { return None };
+    let read: Vec<_> = entries.iter().map(|(key, node)| Some((key.text.clone(), field(node, report)?))).collect();
+    read.into_iter().collect::<Option<_>>().map(Tree)
+}
+
+fn field(node: &Node, report: &mut Report) -> Option<Field> {
+    match &node.value {
+        Yaml::String(text) if Selector::looks_like_one(text) => {
+            let from = read::parsed(node, "this field", Selector::HELP, report, Selector::parse)?;
+            let text = text.clone();
+            Some(Field::Select(Select { text, from, default: None, required: false, convert: None }))
+        }
+        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::String(_) => Some(Field::Const(node.to_json())),
+        Yaml::List(items) => {
+            let read: Vec<_> = items.iter().map(|item| field(item, report)).collect();
+            read.into_iter().collect::<Option<_>>().map(Field::List)
+        }
+        Yaml::Map(_) if node.get("from").is_some() => select(node, report),
+        Yaml::Map(entries) => match node.get("const") {
+            Some(value) => {
+                if entries.len() > 1 {
+                    report.fault(&node.at, "`const` stands alone: it is the field's value", None);
+                    return None;
+                }
+                Some(Field::Const(value.to_json()))
+            }
+            None => tree(node, report).map(Field::Object),
+        },
+    }
+}
+
+fn select(node: &Node, report: &mut Report) -> Option<Field> {
+    let table = Table::read(node, "a field with `from`", &["from", "default", "required", "as"], report)?;
+    let from_node = table.require("from", report)?;
+    let from = read::parsed(from_node, "`from`", Selector::HELP, report, Selector::parse);
+    // `default: null` is a default; `get` would take it for none.
+    let default = node.get("default").map(Node::to_json);
+    let required = table.get("required").map_or(Some(false), |node| read::boolean(node, "`required`", report));
+    let convert = match table.get("as") {
+        Some(node) => Some(Convert::from_name(read::word(node, "type to convert to", &Convert::NAMES, report)?)?),
+        None => None,
+    };
+    if required == Some(true) && default.is_some() {
+        let help = "keep `required` or `default`".to_owned();
+        report.fault(table.at(), "a field with a default is never missing, and this one is required", help);
+        return None;
+    }
+    let text = from_node.as_str().unwrap_or_default().to_owned();
+    Some(Field::Select(Select { text, from: from?, default, required: required?, convert }))
+}
+
+fn template(node: &Node, builder: &mut Builder, report: &mut Report) -> Option<Built> {
+    match &node.value {
+        Yaml::String(_) => {
+            let help = "write expressions as {{ payload.member }}; text around them is kept";
+            read::parsed(node, "`template`", help, report, |text| builder.leaf(text))
+        }
+        Yaml::List(items) => {
+            let read: Vec<_> = items.iter().map(|item| template(item, builder, report)).collect();
+            read.into_iter().collect::<Option<_>>().map(Builder::list)
+        }
+        Yaml::Map(entries) => {
+            let read: Vec<_> =
+                entries.iter().map(|(key, node)| Some((key.text.clone(), template(node, builder, report)?))).collect();
+            read.into_iter().collect::<Option<_>>().map(Builder::object)
+        }
+        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => Some(Builder::constant(node.to_json())),
+    }
+}
+
+pub(super) fn matching(node: &Node, file: &str, schemas: &Schemas<'_>, report: &mut Report) -> Option<Match> {
+    let Yaml::Map(entries) = &node.value else {
+        let help = "write one line a condition: `header:X-GitHub-Event: push`".to_owned();
+        report.fault(&node.at, format!("`match` must be a mapping, this is {}", node.kind()), help);
+        return None;
+    };
+    let mut lines = Vec::new();
+    let mut whole = true;
+    for (key, value) in entries {
+        let selector = Selector::parse(&key.text)
+            .map_err(|message| report.fault(&key.at, format!("`match`: {message}"), Selector::HELP.to_owned()));
+        let condition = condition(value, file, schemas, report);
+        match (selector, condition) {
+            (Ok(selector), Some(condition)) => lines.push(Line { text: key.text.clone(), selector, condition }),
+            _ => whole = false,
+        }
+    }
+    whole.then_some(Match(lines))
+}
+
+fn condition(node: &Node, file: &str, schemas: &Schemas<'_>, report: &mut Report) -> Option<Condition> {
+    match &node.value {
+        Yaml::Map(_) => schemas.compile(node, file, report).map(Condition::Satisfies),
+        Yaml::List(items) if items.is_empty() => {
+            report.fault(&node.at, "an empty list never matches", "name the values that do".to_owned());
+            None
+        }
+        Yaml::List(items) => {
+            let values: Vec<Value> = items.iter().map(Node::to_json).collect();
+            Some(Condition::AnyOf(values))
+        }
+        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::String(_) => Some(Condition::Equals(node.to_json())),
+    }
+}

@@ -1,0 +1,88 @@
+//! One file of `triggers/`: who is expected, what its payload looks like, what becomes of it.
+
+use std::sync::Arc;
+
+use super::{
+    Trigger,
+    diagnostics::Report,
+    folder::Folder,
+    load::Manifest,
+    read::{self, Table},
+    read_mapping, read_policy,
+    read_schema::Schemas,
+    yaml,
+};
+use crate::{config::Config, mapping::Mapping, matching::Match, selector::JsonPath};
+
+const KEYS: [&str; 10] =
+    ["name", "ref", "description", "type", "payload_schema", "split", "match", "webhook", "mapping", "event_schema"];
+
+pub(super) fn trigger(
+    manifest: &Manifest,
+    folder: &Folder,
+    file: &str,
+    schemas: &Schemas<'_>,
+    limits: &Config,
+    report: &mut Report,
+) -> Option<Trigger> {
+    let source = folder.source(file, report)?;
+    let node = yaml::parse(&source, limits, report)?;
+    let table = Table::read(&node, "a trigger", &KEYS, report)?;
+
+    let name = table.require("name", report).and_then(|node| {
+        let help = "a name begins with a letter and goes on with a-z, 0-9, _, - and . (127 at most)";
+        read::parsed(node, "`name`", help, report, |text| {
+            if is_trigger_name(text) { Ok(text.to_owned()) } else { Err(format!("`{text}` can't be one")) }
+        })
+    });
+    let reference = table.require("ref", report).and_then(|node| {
+        let text = read::string(node, "`ref`", report)?;
+        let expected = format!("{}.{}", manifest.reference.as_deref()?, name.as_deref()?);
+        if text != expected {
+            report.fault(&node.at, format!("`ref` is `{text}`, not <pack>.<name>"), format!("write `ref: {expected}`"));
+            return None;
+        }
+        Some(expected)
+    });
+    let kind = table.require("type", report).and_then(|node| read::word(node, "type of trigger", &["webhook"], report));
+    let description = table.get("description").map_or(Some(None), |node| {
+        read::string(node, "`description`", report).map(|text| Some(text.to_owned()))
+    });
+    let schema = table.require("payload_schema", report).and_then(|node| schemas.compile(node, file, report));
+    let split = table.get("split").map_or(Some(None), |node| {
+        let help = "write the JSONPath of the list's members, for example \"$.events[*]\"";
+        read::parsed(node, "`split`", help, report, JsonPath::parse).map(Some)
+    });
+    let matching = table
+        .get("match")
+        .map_or(Some(Match::default()), |node| read_mapping::matching(node, file, schemas, report));
+    let policy = read_policy::policy(manifest.webhook.as_ref(), table.get("webhook"), &source.start(), report);
+    let mapping = table
+        .get("mapping")
+        .map_or(Some(Mapping::Nothing), |node| read_mapping::mapping(node, limits, report));
+    let event_schema =
+        table.get("event_schema").map_or(Some(None), |node| schemas.compile(node, file, report).map(Some));
+
+    kind?;
+    Some(Trigger {
+        reference: reference?,
+        name: name?,
+        pack_ref: manifest.reference.clone()?,
+        pack_version: manifest.version.clone()?,
+        description: description?,
+        file: file.to_owned(),
+        schema: schema?,
+        split: split?,
+        matching: matching?,
+        policy: Arc::new(policy?),
+        mapping: mapping?,
+        event_schema: event_schema?,
+    })
+}
+
+/// `^[a-z][a-z0-9_.-]{0,126}$`: the event types of senders have dots (`payment_intent.succeeded`).
+fn is_trigger_name(text: &str) -> bool {
+    text.len() <= 127
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte))
+}

@@ -1,0 +1,109 @@
+//! What a request must satisfy before it is looked at: a trigger's policy, ready to be applied.
+
+use std::{net::IpAddr, time::Duration};
+
+use http::{HeaderName, StatusCode};
+use ipnet::IpNet;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    config::RateLimit,
+    model::Answer,
+    request::Inbound,
+    selector::{Selected, Selector},
+    verify::Verify,
+};
+
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// An endpoint key is issued when the trigger is first loaded.
+    pub enabled: bool,
+    pub body_bytes_max: usize,
+    /// `None`: from anywhere.
+    pub ip_allowlist: Option<Vec<IpNet>>,
+    pub rate_limit: Option<RateLimit>,
+    pub preset: Option<String>,
+    pub verify: Verify,
+    /// Names in the secret store; the values of all of them are tried.
+    pub secrets: Vec<String>,
+    /// Which headers go into an event's metadata, beside content type and user agent.
+    pub keep_headers: Vec<HeaderName>,
+    pub on_invalid: OnInvalid,
+    pub idempotency: Option<Idempotency>,
+    pub respond: Option<Respond>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnInvalid {
+    Reject,
+    Quarantine,
+}
+
+/// What names a delivery, and for how long a second one of that name is a repetition.
+#[derive(Clone, Debug)]
+pub struct Idempotency {
+    pub key: KeySource,
+    pub window: Duration,
+    /// A request without the key is refused instead of stored without one.
+    pub required: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    Select(Selector),
+    /// `sha256({body})`, for senders that name nothing.
+    BodyDigest,
+}
+
+/// What a sender wants to hear instead of our JSON.
+#[derive(Clone, Debug)]
+pub struct Respond {
+    pub status: StatusCode,
+    pub content_type: String,
+    pub body: String,
+}
+
+impl Policy {
+    pub fn admits(&self, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        self.ip_allowlist.as_ref().is_none_or(|list| list.iter().any(|net| net.contains(&source)))
+    }
+
+    /// The answer to a stored delivery: the sender's own, or our JSON.
+    pub fn answer(&self, json: impl FnOnce() -> String) -> Answer {
+        match &self.respond {
+            Some(Respond { status, content_type, body }) => {
+                Answer { status: status.as_u16(), content_type: content_type.clone(), body: body.clone() }
+            }
+            None => Answer { status: 200, content_type: "application/json".to_owned(), body: json() },
+        }
+    }
+}
+
+/// Longer keys, and keys that a text column can't hold, are stored as their digest.
+const KEY_BYTES_MAX: usize = 400;
+
+impl Idempotency {
+    /// The delivery's key; `None` when the request lacks it.
+    pub fn key_of(&self, request: &Inbound, payload: &Value) -> Option<String> {
+        let key = match &self.key {
+            KeySource::BodyDigest => format!("sha256:{}", hex::encode(Sha256::digest(&request.body))),
+            KeySource::Select(selector) => match selector.select(request, payload) {
+                Selected::One(value) => match &*value {
+                    Value::String(text) => text.clone(),
+                    Value::Number(number) => number.to_string(),
+                    Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+                },
+                Selected::Nothing | Selected::Many(_) => return None,
+            },
+        };
+        if key.is_empty() {
+            None
+        } else if key.len() > KEY_BYTES_MAX || key.contains('\0') {
+            Some(format!("sha256:{}", hex::encode(Sha256::digest(key.as_bytes()))))
+        } else {
+            Some(key)
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! One request as it was received: what every check and selector looks at.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method};
+use percent_encoding::percent_decode_str;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use uuid::Uuid;
+
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    /// A v7 uuid; also the id of the request log's row.
+    pub id: Uuid,
+    pub received_at: OffsetDateTime,
+    /// The sender's address, after trusted proxies have been believed.
+    pub source_ip: IpAddr,
+    pub method: Method,
+    pub path: String,
+    /// As it stood in the URL, still encoded.
+    pub query: Option<String>,
+    pub headers: HeaderMap,
+    /// The bytes as they came over the wire, before any decoding.
+    pub body: Bytes,
+}
+
+/// What stands in the header of one name.
+#[derive(Debug, PartialEq, Eq)]
+pub enum HeaderLine<'a> {
+    Missing,
+    One(Cow<'a, str>),
+    /// Two senders, or somebody between them, disagree: nobody is believed.
+    Several,
+}
+
+impl Inbound {
+    /// The only line of a header; bytes that are not UTF-8 are replaced.
+    pub fn header(&self, name: &HeaderName) -> HeaderLine<'_> {
+        let mut lines = self.headers.get_all(name).iter();
+        match (lines.next(), lines.next()) {
+            (None, _) => HeaderLine::Missing,
+            (Some(line), None) => HeaderLine::One(String::from_utf8_lossy(line.as_bytes())),
+            (Some(_), Some(_)) => HeaderLine::Several,
+        }
+    }
+
+    /// The first line of a header, as text.
+    pub fn first_header(&self, name: &HeaderName) -> Option<Cow<'_, str>> {
+        self.headers.get(name).map(|line| String::from_utf8_lossy(line.as_bytes()))
+    }
+
+    pub fn user_agent(&self) -> Option<Cow<'_, str>> {
+        self.first_header(&http::header::USER_AGENT)
+    }
+
+    /// The first value of a query parameter, decoded.
+    pub fn query_value(&self, name: &str) -> Option<Cow<'_, str>> {
+        let pairs = self.query.as_deref().unwrap_or_default().split('&');
+        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).find_map(|(key, value)| {
+            (form_decoded(key) == name).then(|| form_decoded(value))
+        })
+    }
+
+    /// The time of receipt as everything prints it.
+    pub fn received_at_text(&self) -> String {
+        rfc3339(self.received_at)
+    }
+}
+
+/// RFC 3339 in UTC, for example `2026-11-22T10:00:00.123456Z`.
+pub fn rfc3339(at: OffsetDateTime) -> String {
+    at.format(&Rfc3339).unwrap_or_default()
+}
+
+/// `a+b%20c` as `a b c`.
+fn form_decoded(text: &str) -> Cow<'_, str> {
+    if text.contains('+') {
+        let spaced = text.replace('+', " ");
+        Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+    } else {
+        percent_decode_str(text).decode_utf8_lossy()
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    /// A POST with these headers and this body, from 127.0.0.1 at the epoch.
+    pub fn post(headers: &[(&str, &str)], body: &str) -> Inbound {
+        let header = |(name, value): &(&str, &str)| {
+            (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
+        };
+        Inbound {
+            id: Uuid::nil(),
+            received_at: OffsetDateTime::UNIX_EPOCH,
+            source_ip: IpAddr::from([127, 0, 0, 1]),
+            method: Method::POST,
+            path: "/api/v1/webhooks/wh_x".to_owned(),
+            query: Some("a=1&b+c=%C3%A9+x&a=2&flag".to_owned()),
+            headers: headers.iter().map(header).collect(),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn query_values_are_decoded_and_the_first_counts() {
+        let request = post(&[], "");
+        let value = |name: &str| request.query_value(name).map(Cow::into_owned);
+        assert_eq!(value("a").as_deref(), Some("1"));
+        assert_eq!(value("b c").as_deref(), Some("é x"));
+        assert_eq!(value("flag").as_deref(), Some(""));
+        assert_eq!(value("z"), None);
+    }
+
+    #[test]
+    fn two_lines_of_one_header_are_seen() {
+        let mut request = post(&[("x-a", "1")], "");
+        let name = HeaderName::from_static("x-a");
+        assert_eq!(request.header(&name), HeaderLine::One("1".into()));
+        request.headers.append("x-a", HeaderValue::from_static("2"));
+        assert_eq!(request.header(&name), HeaderLine::Several);
+    }
+}

@@ -1,0 +1,268 @@
+//! Selectors: how any part of a request is named (`header:NAME`, `query:NAME`, `path`, `method`, `body`, `$…`).
+
+use std::borrow::Cow;
+
+use http::HeaderName;
+use jsonpath_rust::{
+    parser::{
+        errors::JsonPathError,
+        model::{JpQuery, Segment, Selector as PathSelector},
+        parse_json_path,
+    },
+    query::js_path_process,
+};
+use serde_json::Value;
+
+use crate::request::Inbound;
+
+#[derive(Clone, Debug)]
+pub enum Selector {
+    Header(HeaderName),
+    Query(String),
+    Path,
+    Method,
+    Body,
+    Json(JsonPath),
+}
+
+/// What a selector found.
+#[derive(Debug, PartialEq)]
+pub enum Selected<'a> {
+    Nothing,
+    One(Cow<'a, Value>),
+    /// Of a query that can select many; perhaps none.
+    Many(Vec<&'a Value>),
+}
+
+impl Selector {
+    /// Whether a string is meant as a selector where it could also be plain text.
+    pub fn looks_like_one(text: &str) -> bool {
+        text.starts_with('$') || text.starts_with("header:") || text.starts_with("query:")
+    }
+
+    /// Reads a selector; the error says in the author's words what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with('$') {
+            return JsonPath::parse(text).map(Self::Json);
+        }
+        match text.split_once(':') {
+            Some(("header", name)) => match name.parse() {
+                Ok(name) => Ok(Self::Header(name)),
+                Err(_) => Err(format!("`{name}` can't be the name of a header")),
+            },
+            Some(("query", "")) => Err("`query:` needs the name of a parameter".to_owned()),
+            Some(("query", name)) => Ok(Self::Query(name.to_owned())),
+            _ => match text {
+                "path" => Ok(Self::Path),
+                "method" => Ok(Self::Method),
+                "body" => Ok(Self::Body),
+                _ => Err(format!("`{text}` is not a selector")),
+            },
+        }
+    }
+
+    /// What would have been right, for whoever wrote one wrong.
+    pub const HELP: &str =
+        "a selector is `header:NAME`, `query:NAME`, `path`, `method`, `body` or a JSONPath (RFC 9535) such as `$.a.b`";
+
+    /// Whether it can only ever select one value.
+    pub fn is_singular(&self) -> bool {
+        match self {
+            Self::Header(_) | Self::Query(_) | Self::Path | Self::Method | Self::Body => true,
+            Self::Json(path) => path.is_singular(),
+        }
+    }
+
+    pub fn select<'a>(&self, request: &'a Inbound, payload: &'a Value) -> Selected<'a> {
+        let text = |text: Cow<'a, str>| Selected::One(Cow::Owned(Value::String(text.into_owned())));
+        match self {
+            Self::Header(name) => request.first_header(name).map_or(Selected::Nothing, text),
+            Self::Query(name) => request.query_value(name).map_or(Selected::Nothing, text),
+            Self::Path => text(Cow::Borrowed(&request.path)),
+            Self::Method => text(Cow::Borrowed(request.method.as_str())),
+            Self::Body => text(String::from_utf8_lossy(&request.body)),
+            Self::Json(path) => path.select(payload),
+        }
+    }
+}
+
+/// A JSONPath, ready to run.
+#[derive(Clone, Debug)]
+pub struct JsonPath {
+    text: String,
+    query: Query,
+}
+
+/// Plain paths are walked here without an allocation; everything else is the library's work.
+#[derive(Clone, Debug)]
+enum Query {
+    Singular(Vec<Step>),
+    /// `$.a[*].b`: a plain path to a list or object, then a plain path from each of its members.
+    Each(Vec<Step>, Vec<Step>),
+    Full(JpQuery),
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Name(String),
+    Index(i64),
+}
+
+impl JsonPath {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let query = Query::of(parse_json_path(text).map_err(|error| in_the_authors_words(text, &error))?);
+        // The library reads `$.a b` as one name; RFC 9535 wants such a name in quotes.
+        if !text.contains(['\'', '"']) && query.names().any(|name| name.contains(char::is_whitespace)) {
+            return Err(format!("`{text}` is not a JSONPath: a name with a blank stands in quotes: `$['a b']`"));
+        }
+        Ok(Self { text: text.to_owned(), query })
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub fn is_singular(&self) -> bool {
+        matches!(self.query, Query::Singular(_))
+    }
+
+    pub fn select<'a>(&self, payload: &'a Value) -> Selected<'a> {
+        match &self.query {
+            Query::Singular(steps) => match walk(steps, payload) {
+                Some(value) => Selected::One(Cow::Borrowed(value)),
+                None => Selected::Nothing,
+            },
+            Query::Each(head, tail) => {
+                let selected = match walk(head, payload) {
+                    Some(Value::Array(items)) => items.iter().filter_map(|item| walk(tail, item)).collect(),
+                    Some(Value::Object(members)) => {
+                        members.values().filter_map(|member| walk(tail, member)).collect()
+                    }
+                    _ => Vec::new(),
+                };
+                Selected::Many(selected)
+            }
+            Query::Full(query) => {
+                let found = js_path_process(query, payload).unwrap_or_default();
+                Selected::Many(found.into_iter().map(|node| node.val).collect())
+            }
+        }
+    }
+
+    /// The one value of a singular path.
+    pub fn value<'a>(&self, payload: &'a Value) -> Option<&'a Value> {
+        match &self.query {
+            Query::Singular(steps) => walk(steps, payload),
+            Query::Each(..) | Query::Full(_) => None,
+        }
+    }
+}
+
+impl Query {
+    fn of(query: JpQuery) -> Self {
+        let mut parts = vec![Vec::new()];
+        for segment in &query.segments {
+            match (segment, parts.last_mut()) {
+                (Segment::Selector(PathSelector::Name(name)), Some(part)) => part.push(Step::Name(name.clone())),
+                (Segment::Selector(PathSelector::Index(index)), Some(part)) => part.push(Step::Index(*index)),
+                (Segment::Selector(PathSelector::Wildcard), _) => parts.push(Vec::new()),
+                _ => return Self::Full(query),
+            }
+        }
+        let tail = parts.pop().unwrap_or_default();
+        match (parts.pop(), parts.is_empty()) {
+            (None, _) => Self::Singular(tail),
+            (Some(head), true) => Self::Each(head, tail),
+            (Some(_), false) => Self::Full(query),
+        }
+    }
+}
+
+impl Query {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let (head, tail) = match self {
+            Self::Singular(steps) => (steps.as_slice(), &[][..]),
+            Self::Each(head, tail) => (head.as_slice(), tail.as_slice()),
+            Self::Full(_) => (&[][..], &[][..]),
+        };
+        head.iter().chain(tail).filter_map(|step| match step {
+            Step::Name(name) => Some(name.as_str()),
+            Step::Index(_) => None,
+        })
+    }
+}
+
+fn walk<'a>(steps: &[Step], from: &'a Value) -> Option<&'a Value> {
+    steps.iter().try_fold(from, |value, step| match (step, value) {
+        (Step::Name(name), Value::Object(members)) => members.get(name),
+        (Step::Index(index), Value::Array(items)) => {
+            let index = if *index < 0 { *index + i64::try_from(items.len()).ok()? } else { *index };
+            items.get(usize::try_from(index).ok()?)
+        }
+        _ => None,
+    })
+}
+
+fn in_the_authors_words(text: &str, error: &JsonPathError) -> String {
+    match error {
+        JsonPathError::PestError(error) => {
+            // The parser's own type is not ours to name; its text begins with ` --> line:column`.
+            let text_of_error = error.to_string();
+            let column = text_of_error.lines().next().and_then(|line| line.rsplit(':').next()).unwrap_or("1");
+            format!("`{text}` is not a JSONPath: it can't be read from character {column} on")
+        }
+        other => format!("`{text}` is not a JSONPath: {}", other.to_string().to_lowercase()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::request::tests::post;
+
+    #[test]
+    fn every_part_of_a_request_can_be_named() {
+        let request = post(&[("x-event", "push")], "raw");
+        let payload = json!({"a": {"b.c": [10, 20]}, "list": [{"id": 1}, {"no": 2}, {"id": 3}], "n": null});
+        let one = |value: Value| Selected::One(Cow::Owned(value));
+        let table = [
+            ("header:X-Event", one(json!("push"))),
+            ("header:X-Other", Selected::Nothing),
+            ("query:a", one(json!("1"))),
+            ("path", one(json!("/api/v1/webhooks/wh_x"))),
+            ("method", one(json!("POST"))),
+            ("body", one(json!("raw"))),
+            ("$.a['b.c'][-1]", one(json!(20))),
+            ("$.a.nothing", Selected::Nothing),
+            ("$.n", one(Value::Null)),
+            ("$", one(payload.clone())),
+        ];
+        for (text, expected) in table {
+            assert_eq!(Selector::parse(text).unwrap().select(&request, &payload), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("$.list[*].id", json!([1, 3])),
+            ("$.nothing[*]", json!([])),
+            ("$..id", json!([1, 3])),
+            ("$.list[?@.id > 1].id", json!([3])),
+            ("$.a[*][*]", json!([10, 20])),
+            ("$.list[0:2]", json!([{"id": 1}, {"no": 2}])),
+        ] {
+            let selector = Selector::parse(text).unwrap();
+            assert!(!selector.is_singular(), "{text}");
+            let Selected::Many(found) = selector.select(&request, &payload) else { panic!("{text}") };
+            assert_eq!(json!(found), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_selector_says_what_is_wrong() {
+        for text in ["$.a[", "$.a..", "header:", "header:a b", "query:", "headers:x", "$.a[?length()]", "$ .a b"] {
+            let error = Selector::parse(text).unwrap_err();
+            println!("{error}");
+            assert!(error.contains('`'), "{error}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The store: Postgres, the machine's own or a private one. One function a statement, one file a table.
+
+pub mod batch;
+pub mod embedded;
+pub mod endpoints;
+pub mod events;
+pub mod requests;
+pub mod tokens;
+
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use sqlx::{
+    ConnectOptions, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use self::embedded::{EmbeddedPostgres, Options};
+use crate::config::{Config, Environment};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// How a private Postgres may take to start, recovery after a crash included.
+const START_WAIT: Duration = Duration::from_secs(120);
+
+/// A database to work with, and the private Postgres behind it when there is one.
+#[derive(Clone)]
+pub struct Database {
+    pub options: PgConnectOptions,
+    embedded: Option<Arc<EmbeddedPostgres>>,
+}
+
+impl Database {
+    /// The server of `database_url`, or the host's own Postgres, started and accepting connections.
+    pub async fn open(config: &Config, environment: &Environment) -> Result<Self> {
+        if let Some(url) = &config.database_url {
+            // The error of the parser may quote the password.
+            let options = PgConnectOptions::from_str(url)
+                .map_err(|_| anyhow::anyhow!("`database_url` is not a Postgres URL: postgres://user:password@host:5432/database"))?;
+            return Ok(Self { options: prepared(options), embedded: None });
+        }
+        let options = Options {
+            folder: config.data_dir.join("postgres"),
+            binaries: config.postgres_binaries.clone(),
+            path: environment.get("PATH").map(Into::into),
+            start_wait: START_WAIT,
+        };
+        let embedded = tokio::task::spawn_blocking(move || EmbeddedPostgres::start(&options)).await??;
+        let options = PgConnectOptions::new_without_pgpass()
+            .socket(embedded.socket_folder())
+            .username(embedded.user())
+            .database(embedded.database());
+        Ok(Self { options: prepared(options), embedded: Some(Arc::new(embedded)) })
+    }
+
+    pub fn is_embedded(&self) -> bool {
+        self.embedded.is_some()
+    }
+
+    /// For reading and for the rare writes; ingest has connections of its own.
+    pub async fn pool(&self) -> Result<PgPool> {
+        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(5));
+        let pool = pool.connect_with(self.options.clone()).await.context("can't connect to the database")?;
+        let version: String = sqlx::query_scalar("show server_version_num").fetch_one(&pool).await?;
+        if version.parse::<u32>().is_ok_and(|version| version < 140_000) {
+            bail!("the database is PostgreSQL {}; Hookpack needs 14 or newer", &version[..version.len().saturating_sub(4)]);
+        }
+        Ok(pool)
+    }
+
+    /// Waits until the private Postgres, if there is one, has stopped.
+    pub async fn close(self) {
+        if let Some(embedded) = self.embedded.and_then(Arc::into_inner) {
+            // Dropping it waits for its processes, which must not hold up the runtime.
+            if tokio::task::spawn_blocking(move || drop(embedded)).await.is_err() {
+                tracing::warn!("the private Postgres did not stop in order");
+            }
+        }
+    }
+}
+
+fn prepared(options: PgConnectOptions) -> PgConnectOptions {
+    options.application_name("hookpack").log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5))
+}
+
+/// Brings the schema up to date; of several hosts that start at once one works and the others wait.
+pub async fn migrate(pool: &PgPool) -> Result<()> {
+    // The ledger of migrations lies in our own schema, beside nobody else's.
+    let mut connection = pool.acquire().await?;
+    sqlx::query("create schema if not exists hookpack").execute(&mut *connection).await.ok();
+    sqlx::query("set search_path to hookpack").execute(&mut *connection).await?;
+    let migrated = MIGRATIONS.run(&mut *connection).await.context("the database's schema can't be brought up to date");
+    // This connection's search path is changed: nobody else may get it.
+    connection.close().await.ok();
+    migrated
+}
+
+/// Text as a text column can hold it: Postgres knows no NUL.
+pub fn text(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}

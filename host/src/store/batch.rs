@@ -1,0 +1,376 @@
+//! The statements of ingest: many deliveries in one transaction, each stored once.
+
+use ipnet::IpNet;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::text;
+use crate::model::{Answer, Delivery, LogRow};
+
+/// What the database did with one delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It was the first of its key, or has none.
+    First,
+    /// Another was first; the answer that one got.
+    Repeated(Answer),
+}
+
+/// Stores a batch in one transaction; of the deliveries with a key, the ids of those that were first come back.
+///
+/// Keys are claimed in one order everywhere, so that writers wait for each other and never deadlock. Ids are
+/// made by the host, so that a batch whose answer was lost can be sent again.
+pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Result<Vec<Uuid>> {
+    let claims = Claims::of(deliveries);
+    let events = Events::of(deliveries);
+    let logs = Logs::of(deliveries.iter().map(|delivery| (&delivery.log, event_id(delivery), delivery.key.is_some())));
+    let kept = Kept::of(deliveries);
+    let rows = sqlx::query!(
+        r#"with claimed as (
+             insert into hookpack.delivery as held
+               (owner_ref, key, request_id, event_id, status, content_type, body, received_at, expires_at)
+             select owner_ref, key, request_id, event_id, status, content_type, body, received_at, expires_at
+             from unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::smallint[], $6::text[], $7::text[],
+                         $8::timestamptz[], $9::timestamptz[])
+               as d (owner_ref, key, request_id, event_id, status, content_type, body, received_at, expires_at)
+             order by owner_ref, key
+             on conflict (owner_ref, key) do update
+               set request_id = excluded.request_id, event_id = excluded.event_id, status = excluded.status,
+                   content_type = excluded.content_type, body = excluded.body,
+                   received_at = excluded.received_at, expires_at = excluded.expires_at
+               where held.expires_at <= excluded.received_at
+             returning request_id
+           ), event as (
+             insert into hookpack.event (id, pack_ref, trigger_ref, payload, metadata, idempotency_key, received_at)
+             select id, pack_ref, trigger_ref, payload::json, metadata::jsonb, key, received_at
+             from unnest($10::uuid[], $11::uuid[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
+                         $17::timestamptz[])
+               as e (id, request_id, pack_ref, trigger_ref, payload, metadata, key, received_at)
+             where key is null or request_id in (select request_id from claimed)
+             on conflict (id) do nothing
+             returning trigger_ref
+           ), log as (
+             insert into hookpack.request_log
+               (id, received_at, trigger_ref, endpoint_key_id, source_ip, user_agent, method, body_bytes, status,
+                outcome, detail, event_id, verified, duration_us, pack_version)
+             select id, received_at, trigger_ref, endpoint_key_id, source_ip, user_agent, method, body_bytes, status,
+                    outcome, detail, event_id, verified, duration_us, pack_version
+             from unnest($18::uuid[], $19::timestamptz[], $20::text[], $21::uuid[], $22::inet[], $23::text[],
+                         $24::text[], $25::bigint[], $26::smallint[], $27::text[], $28::text[], $29::uuid[],
+                         $30::boolean[], $31::bigint[], $32::text[], $33::boolean[])
+               as l (id, received_at, trigger_ref, endpoint_key_id, source_ip, user_agent, method, body_bytes, status,
+                     outcome, detail, event_id, verified, duration_us, pack_version, keyed)
+             where not keyed or id in (select request_id from claimed)
+             on conflict (id) do nothing
+           ), kept as (
+             insert into hookpack.quarantine
+               (id, request_id, received_at, trigger_ref, pack_version, cause, detail, method, path, query, source_ip,
+                headers, body, idempotency_key)
+             select id, request_id, received_at, trigger_ref, pack_version, cause, detail, method, path, query,
+                    source_ip, headers::jsonb, body, key
+             from unnest($34::uuid[], $35::uuid[], $36::timestamptz[], $37::text[], $38::text[], $39::text[],
+                         $40::text[], $41::text[], $42::text[], $43::text[], $44::inet[], $45::text[], $46::bytea[],
+                         $47::text[], $48::boolean[])
+               as q (id, request_id, received_at, trigger_ref, pack_version, cause, detail, method, path, query,
+                     source_ip, headers, body, key, claims)
+             where not claims or request_id in (select request_id from claimed)
+             on conflict (id) do nothing
+           )
+           select request_id as "request_id?", null::text as told from claimed
+           union all
+           -- Once a batch: NOTIFY serialises commits.
+           select null, pg_notify('hookpack_event', trigger_ref)::text from (select distinct trigger_ref from event) t"#,
+        &claims.owner_ref,
+        &claims.key,
+        &claims.request_id,
+        &claims.event_id as &[Option<Uuid>],
+        &claims.status,
+        &claims.content_type,
+        &claims.body,
+        &claims.received_at,
+        &claims.expires_at,
+        &events.id,
+        &events.request_id,
+        &events.pack_ref,
+        &events.trigger_ref,
+        &events.payload as &[&str],
+        &events.metadata as &[&str],
+        &events.key as &[Option<&str>],
+        &events.received_at,
+        &logs.id,
+        &logs.received_at,
+        &logs.trigger_ref as &[Option<&str>],
+        &logs.endpoint_key_id as &[Option<Uuid>],
+        &logs.source_ip as &[IpNet],
+        &logs.user_agent as &[Option<String>],
+        &logs.method,
+        &logs.body_bytes,
+        &logs.status,
+        &logs.outcome,
+        &logs.detail as &[Option<String>],
+        &logs.event_id as &[Option<Uuid>],
+        &logs.verified,
+        &logs.duration_us,
+        &logs.pack_version as &[Option<&str>],
+        &logs.keyed,
+        &kept.id,
+        &kept.request_id,
+        &kept.received_at,
+        &kept.trigger_ref,
+        &kept.pack_version as &[Option<String>],
+        &kept.cause,
+        &kept.detail,
+        &kept.method,
+        &kept.path,
+        &kept.query as &[Option<String>],
+        &kept.source_ip as &[IpNet],
+        &kept.headers,
+        &kept.body as &[Vec<u8>],
+        &kept.key as &[Option<String>],
+        &kept.claims,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().filter_map(|row| row.request_id).collect())
+}
+
+/// The answers that the first deliveries of these keys got; in no order.
+pub async fn answers(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Result<Vec<AnswerRow>> {
+    let claims = Claims::of(deliveries);
+    sqlx::query_as!(
+        AnswerRow,
+        r#"select d.owner_ref, d.key, d.request_id, d.event_id, d.status, d.content_type, d.body
+           from hookpack.delivery d
+           join unnest($1::text[], $2::text[]) as asked (owner_ref, key) using (owner_ref, key)"#,
+        &claims.owner_ref,
+        &claims.key,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// What was answered to the first delivery of a key.
+#[derive(Clone, Debug)]
+pub struct AnswerRow {
+    pub owner_ref: String,
+    pub key: String,
+    pub request_id: Uuid,
+    pub event_id: Option<Uuid>,
+    pub status: i16,
+    pub content_type: String,
+    pub body: String,
+}
+
+impl AnswerRow {
+    pub fn answer(&self) -> Answer {
+        Answer {
+            status: u16::try_from(self.status).unwrap_or(200),
+            content_type: self.content_type.clone(),
+            body: self.body.clone(),
+        }
+    }
+}
+
+/// Writes rows of the request log that belong to no stored delivery.
+pub async fn log(db: &mut PgConnection, rows: &[(LogRow, Option<Uuid>)]) -> sqlx::Result<()> {
+    let logs = Logs::of(rows.iter().map(|(row, event_id)| (row, *event_id, false)));
+    sqlx::query!(
+        "insert into hookpack.request_log
+           (id, received_at, trigger_ref, endpoint_key_id, source_ip, user_agent, method, body_bytes, status, outcome,
+            detail, event_id, verified, duration_us, pack_version)
+         select * from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::uuid[], $5::inet[], $6::text[], $7::text[],
+           $8::bigint[], $9::smallint[], $10::text[], $11::text[], $12::uuid[], $13::boolean[], $14::bigint[],
+           $15::text[])
+         on conflict (id) do nothing",
+        &logs.id,
+        &logs.received_at,
+        &logs.trigger_ref as &[Option<&str>],
+        &logs.endpoint_key_id as &[Option<Uuid>],
+        &logs.source_ip as &[IpNet],
+        &logs.user_agent as &[Option<String>],
+        &logs.method,
+        &logs.body_bytes,
+        &logs.status,
+        &logs.outcome,
+        &logs.detail as &[Option<String>],
+        &logs.event_id as &[Option<Uuid>],
+        &logs.verified,
+        &logs.duration_us,
+        &logs.pack_version as &[Option<&str>],
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Forgets deliveries whose window is over, a bounded number at a time; how many it were.
+pub async fn forget_expired(db: &mut PgConnection, now: OffsetDateTime, most: i64) -> sqlx::Result<u64> {
+    let forgotten = sqlx::query!(
+        "delete from hookpack.delivery where (owner_ref, key) in
+           (select owner_ref, key from hookpack.delivery where expires_at <= $1
+            order by expires_at limit $2 for update skip locked)",
+        now,
+        most,
+    );
+    Ok(forgotten.execute(db).await?.rows_affected())
+}
+
+/// The first event of a delivery stands for it in the log.
+pub fn event_id(delivery: &Delivery) -> Option<Uuid> {
+    delivery.events.first().map(|event| event.id)
+}
+
+/// Rows as columns: what `unnest` turns back into rows.
+#[derive(Default)]
+struct Claims {
+    owner_ref: Vec<String>,
+    key: Vec<String>,
+    request_id: Vec<Uuid>,
+    event_id: Vec<Option<Uuid>>,
+    status: Vec<i16>,
+    content_type: Vec<String>,
+    body: Vec<String>,
+    received_at: Vec<OffsetDateTime>,
+    expires_at: Vec<OffsetDateTime>,
+}
+
+impl Claims {
+    fn of(deliveries: &[&Delivery]) -> Self {
+        let mut rows = Self::default();
+        for delivery in deliveries {
+            let Some(key) = &delivery.key else { continue };
+            rows.owner_ref.push(key.owner_ref.clone());
+            rows.key.push(key.key.clone());
+            rows.request_id.push(delivery.log.id);
+            rows.event_id.push(event_id(delivery));
+            rows.status.push(delivery.answer.status.cast_signed());
+            rows.content_type.push(delivery.answer.content_type.clone());
+            rows.body.push(text(&delivery.answer.body));
+            rows.received_at.push(delivery.log.received_at);
+            rows.expires_at.push(delivery.log.received_at + key.window);
+        }
+        rows
+    }
+}
+
+#[derive(Default)]
+struct Events<'a> {
+    id: Vec<Uuid>,
+    request_id: Vec<Uuid>,
+    pack_ref: Vec<String>,
+    trigger_ref: Vec<String>,
+    payload: Vec<&'a str>,
+    metadata: Vec<&'a str>,
+    key: Vec<Option<&'a str>>,
+    received_at: Vec<OffsetDateTime>,
+}
+
+impl<'a> Events<'a> {
+    fn of(deliveries: &[&'a Delivery]) -> Self {
+        let mut rows = Self::default();
+        for delivery in deliveries {
+            for event in &delivery.events {
+                rows.id.push(event.id);
+                rows.request_id.push(delivery.log.id);
+                rows.pack_ref.push(event.pack_ref.clone());
+                rows.trigger_ref.push(event.trigger_ref.clone());
+                rows.payload.push(&event.payload);
+                rows.metadata.push(&event.metadata);
+                rows.key.push(delivery.key.as_ref().map(|key| key.key.as_str()));
+                rows.received_at.push(delivery.log.received_at);
+            }
+        }
+        rows
+    }
+}
+
+#[derive(Default)]
+struct Logs<'a> {
+    id: Vec<Uuid>,
+    received_at: Vec<OffsetDateTime>,
+    trigger_ref: Vec<Option<&'a str>>,
+    endpoint_key_id: Vec<Option<Uuid>>,
+    source_ip: Vec<IpNet>,
+    user_agent: Vec<Option<String>>,
+    method: Vec<String>,
+    body_bytes: Vec<i64>,
+    status: Vec<i16>,
+    outcome: Vec<String>,
+    detail: Vec<Option<String>>,
+    event_id: Vec<Option<Uuid>>,
+    verified: Vec<bool>,
+    duration_us: Vec<i64>,
+    pack_version: Vec<Option<&'a str>>,
+    keyed: Vec<bool>,
+}
+
+impl<'a> Logs<'a> {
+    fn of(log: impl Iterator<Item = (&'a LogRow, Option<Uuid>, bool)>) -> Self {
+        let mut rows = Self::default();
+        for (row, event_id, keyed) in log {
+            rows.id.push(row.id);
+            rows.received_at.push(row.received_at);
+            rows.trigger_ref.push(row.trigger_ref.as_deref());
+            rows.endpoint_key_id.push(row.endpoint_key_id);
+            rows.source_ip.push(IpNet::from(row.source_ip));
+            rows.user_agent.push(row.user_agent.as_deref().map(text));
+            rows.method.push(row.method.clone());
+            rows.body_bytes.push(row.body_bytes);
+            rows.status.push(row.status.cast_signed());
+            rows.outcome.push(row.outcome.word().to_owned());
+            rows.detail.push(row.detail.as_deref().map(text));
+            rows.event_id.push(event_id);
+            rows.verified.push(row.verified);
+            rows.duration_us.push(i64::try_from(row.duration.as_micros()).unwrap_or(i64::MAX));
+            rows.pack_version.push(row.pack_version.as_deref());
+            rows.keyed.push(keyed);
+        }
+        rows
+    }
+}
+
+#[derive(Default)]
+struct Kept {
+    id: Vec<Uuid>,
+    request_id: Vec<Uuid>,
+    received_at: Vec<OffsetDateTime>,
+    trigger_ref: Vec<String>,
+    pack_version: Vec<Option<String>>,
+    cause: Vec<String>,
+    detail: Vec<String>,
+    method: Vec<String>,
+    path: Vec<String>,
+    query: Vec<Option<String>>,
+    source_ip: Vec<IpNet>,
+    headers: Vec<String>,
+    body: Vec<Vec<u8>>,
+    key: Vec<Option<String>>,
+    claims: Vec<bool>,
+}
+
+impl Kept {
+    fn of(deliveries: &[&Delivery]) -> Self {
+        let mut rows = Self::default();
+        for delivery in deliveries {
+            for quarantined in &delivery.quarantined {
+                rows.id.push(quarantined.id);
+                rows.request_id.push(delivery.log.id);
+                rows.received_at.push(delivery.log.received_at);
+                rows.trigger_ref.push(quarantined.trigger_ref.clone());
+                rows.pack_version.push(delivery.log.pack_version.clone());
+                rows.cause.push(quarantined.cause.word().to_owned());
+                rows.detail.push(text(&quarantined.detail));
+                rows.method.push(delivery.log.method.clone());
+                rows.path.push(text(&quarantined.path));
+                rows.query.push(quarantined.query.as_deref().map(text));
+                rows.source_ip.push(IpNet::from(delivery.log.source_ip));
+                rows.headers.push(quarantined.headers.clone());
+                rows.body.push(quarantined.body.to_vec());
+                rows.key.push(quarantined.key.clone());
+                rows.claims.push(delivery.key.is_some());
+            }
+        }
+        rows
+    }
+}

@@ -1,0 +1,380 @@
+//! The private Postgres: made at the first start, kept running while the host lives, stopped with
+//! it.
+
+mod account;
+mod binaries;
+mod child;
+mod folder;
+mod log;
+mod postmaster;
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    process::Child,
+    sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use self::{account::Account, binaries::Binaries, folder::Folder, log::Log};
+
+/// The one database role; a superuser, because extensions and migrations are the host's own.
+const USER: &str = "hookpack";
+const DATABASE: &str = "postgres";
+
+/// How often files and children are looked at while somebody waits for them.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How often a running Postgres is looked at.
+const WATCH_INTERVAL: Duration = Duration::from_millis(200);
+/// The pause before a Postgres that ended is started again; doubles with each try up to
+/// `RESTART_PAUSE_MAX`.
+const RESTART_PAUSE_MIN: Duration = Duration::from_millis(100);
+const RESTART_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A Postgres that ran for so long has recovered: its next end starts with the shortest pause
+/// again.
+const STEADY_AFTER: Duration = Duration::from_mins(1);
+
+pub struct Options {
+    /// `<data_dir>/postgres`; made when missing, and always set to 0700.
+    pub folder: PathBuf,
+    /// The setting `postgres_binaries`: use the binaries in this folder and look nowhere else.
+    pub binaries: Option<PathBuf>,
+    /// The value of `PATH`, the first place to look.
+    pub path: Option<OsString>,
+    /// How long the whole start may take, recovery after a crash included; then it is given up.
+    pub start_wait: Duration,
+}
+
+/// Why the private Postgres did not start, and what the operator can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "no PostgreSQL 14 or newer was found (looked in {looked_in}): install it (Debian and \
+         Ubuntu: `apt install postgresql`, Fedora: `dnf install postgresql-server`, macOS: \
+         `brew install postgresql@17`), or use a server that runs already with `--database-url`"
+    )]
+    NoBinaries { looked_in: String },
+    #[error(
+        "`postgres_binaries` is {}, but {fault}: point it at the `bin` folder of a PostgreSQL 14 \
+         or newer, or leave it out, or use a server that runs already with `--database-url`",
+        .folder.display()
+    )]
+    UnusableBinaries { folder: PathBuf, fault: String },
+    #[error(
+        "the database in {} was made by PostgreSQL {major}, and its binaries were not found \
+         (looked in {looked_in}; found {found}): install PostgreSQL {major} or point \
+         `postgres_binaries` at its `bin` folder; to move to another version use that one's \
+         `pg_upgrade`, or `pg_dump` and a new `data_dir`",
+        .data.display()
+    )]
+    OtherMajor {
+        data: PathBuf,
+        major: String,
+        looked_in: String,
+        found: String,
+    },
+    #[error(
+        "{} is used by another hookpack host (process {pid}): stop that one, or give this one a \
+         `data_dir` of its own",
+        .folder.display()
+    )]
+    FolderInUse { folder: PathBuf, pid: String },
+    #[error(
+        "a PostgreSQL that this host did not start is running on {} (process {pid}): stop it with \
+         `kill -INT {pid}`, then start again",
+        .data.display()
+    )]
+    StillRunning { data: PathBuf, pid: i32 },
+    #[error(
+        "PostgreSQL refuses to run as root, and user {user} ({why}) cannot run it in {}: {fault}; \
+         use a `data_dir` that this user can reach (/var/lib/hookpack, say), or start the host as \
+         an ordinary user",
+        .folder.display()
+    )]
+    NoAccount {
+        user: String,
+        why: &'static str,
+        folder: PathBuf,
+        fault: io::Error,
+    },
+    #[error("`{program}` {how} in {}; its last lines:\n{last_lines}", .folder.display())]
+    Failed {
+        program: &'static str,
+        how: String,
+        folder: PathBuf,
+        last_lines: String,
+    },
+    #[error("cannot {doing}: {error}")]
+    Io { doing: String, error: io::Error },
+}
+
+impl StartError {
+    fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |error| Self::Io { doing, error }
+    }
+}
+
+/// A running private Postgres; stops when dropped.
+///
+/// It listens on a Unix socket only, and lets in without a password whoever can enter the socket's
+/// folder: 0700, so nobody but the host's user (and root).
+pub struct EmbeddedPostgres {
+    sockets: PathBuf,
+    stop: Option<SyncSender<()>>,
+    supervisor: Option<JoinHandle<()>>,
+}
+
+impl EmbeddedPostgres {
+    /// Blocks until the database accepts connections.
+    ///
+    /// # Errors
+    /// Names the cause and what the operator can do; nothing is left running then.
+    pub fn start(options: &Options) -> Result<Self, StartError> {
+        let deadline = Instant::now() + options.start_wait;
+        let folder = Folder::claim(&options.folder)?;
+        let binaries = Binaries::find(options, &folder.data(), folder.major()?.as_deref())?;
+        let account = Account::choose(&folder, &binaries)?;
+        let sockets = folder.sockets(&account)?;
+        postmaster::wait_for_orphan(&folder.data(), &sockets, deadline)?;
+        let log = Log::open(&folder.log());
+        if folder.major()?.is_none() {
+            initialise(&folder, &binaries, &account, &log, deadline)?;
+        }
+        Supervisor {
+            folder,
+            binaries,
+            account,
+            sockets,
+            log,
+        }
+        .start(deadline)
+    }
+
+    /// The folder with the socket, for the `host` of a connection; the port is the usual 5432.
+    #[must_use]
+    pub fn socket_folder(&self) -> &Path {
+        &self.sockets
+    }
+
+    #[must_use]
+    pub fn user(&self) -> &'static str {
+        USER
+    }
+
+    #[must_use]
+    pub fn database(&self) -> &'static str {
+        DATABASE
+    }
+
+    /// Ends all sessions and returns when Postgres is gone: at once as a rule, after
+    /// `child::STOP_STEPS` at worst.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for EmbeddedPostgres {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(supervisor) = self.supervisor.take()
+            && supervisor.join().is_err()
+        {
+            tracing::error!("the supervisor of the private postgres panicked");
+        }
+    }
+}
+
+/// Makes the database beside its place and moves it there when it is whole: one that was
+/// interrupted is never used.
+fn initialise(
+    folder: &Folder,
+    binaries: &Binaries,
+    account: &Account,
+    log: &Log,
+    deadline: Instant,
+) -> Result<(), StartError> {
+    let major = binaries.major;
+    tracing::info!(folder = %folder.path().display(), major, "making the private database");
+    let unfinished = folder.clear_unfinished(deadline)?;
+    // No collation but C: it is there on every machine, and its order never changes. With any
+    // other, an update of the system's C library can change the order of strings under the indexes.
+    // Trust: see `EmbeddedPostgres`; peer would not do, since the host's user has another number
+    // inside a user namespace.
+    let mut command = child::command(
+        &binaries.program("initdb"),
+        account,
+        child::EndsWithHost::AtOnce,
+    );
+    command
+        .args([
+            "--username",
+            USER,
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--pgdata",
+        ])
+        .arg(unfinished)
+        .current_dir(folder.path());
+    let failed = |how: String| StartError::Failed {
+        program: "initdb",
+        how,
+        folder: folder.path().to_owned(),
+        last_lines: log.last_lines(),
+    };
+
+    let mut initdb = log.spawn(command).map_err(StartError::io("run `initdb`"))?;
+    let Some(status) = poll(deadline, || initdb.try_wait().transpose()) else {
+        child::stop(&mut initdb);
+        return Err(failed("did not finish in time".into()));
+    };
+    let status = status.map_err(StartError::io("wait for `initdb`"))?;
+    if !status.success() {
+        log.wait_for_end();
+        return Err(failed(format!("failed ({status})")));
+    }
+    folder.accept_unfinished()
+}
+
+/// Owns the child from a thread of its own: Linux tells a child of its parent's death when the
+/// *thread* that started it ends, so that thread must live as long as the host wants its Postgres.
+struct Supervisor {
+    folder: Folder,
+    binaries: Binaries,
+    account: Account,
+    sockets: PathBuf,
+    log: Log,
+}
+
+impl Supervisor {
+    fn start(self, deadline: Instant) -> Result<EmbeddedPostgres, StartError> {
+        let sockets = self.sockets.clone();
+        let (stop, stopped) = mpsc::sync_channel(0);
+        let (ready, started) = mpsc::sync_channel(1);
+        let supervisor = thread::Builder::new()
+            .name("postgres-watch".into())
+            .spawn(move || {
+                // A caller that is gone does not receive; then `stopped` ends the watch.
+                match self.start_first(deadline) {
+                    Ok(child) => {
+                        let _ = ready.send(Ok(()));
+                        self.watch(child, &stopped);
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                    }
+                }
+                self.folder.remove_sockets(&self.sockets);
+            })
+            .map_err(StartError::io("start the thread that watches Postgres"))?;
+        let running = EmbeddedPostgres {
+            sockets,
+            stop: Some(stop),
+            supervisor: Some(supervisor),
+        };
+        match started.recv() {
+            Ok(answer) => answer.map(|()| running),
+            Err(panicked) => Err(StartError::io("start Postgres")(io::Error::other(panicked))),
+        }
+    }
+
+    /// Starts Postgres and waits until it accepts connections; starts it again while what it meets
+    /// will pass.
+    fn start_first(&self, deadline: Instant) -> Result<Child, StartError> {
+        loop {
+            let mut child = self.spawn().map_err(StartError::io("run `postgres`"))?;
+            let seen = poll(deadline, || match child.try_wait() {
+                Ok(None) if !postmaster::is_ready(&self.folder.data(), &child) => None,
+                ready_or_ended => Some(ready_or_ended),
+            });
+            let how = match seen {
+                Some(Ok(None)) => return Ok(child),
+                Some(Ok(Some(status))) => {
+                    self.log.wait_for_end();
+                    if postmaster::will_pass(&self.log.last_lines()) && Instant::now() < deadline {
+                        thread::sleep(RESTART_PAUSE_MIN);
+                        continue;
+                    }
+                    format!("ended ({status})")
+                }
+                Some(Err(error)) => format!("was lost ({error})"),
+                None => {
+                    child::stop(&mut child);
+                    "did not accept connections in time (after a crash it may need longer: \
+                     raise `start_wait`)"
+                        .into()
+                }
+            };
+            return Err(StartError::Failed {
+                program: "postgres",
+                how,
+                folder: self.folder.path().to_owned(),
+                last_lines: self.log.last_lines(),
+            });
+        }
+    }
+
+    /// Starts Postgres again whenever it ends, until `stop` says otherwise (its sender is dropped).
+    fn watch(&self, mut child: Child, stop: &Receiver<()>) {
+        let mut pause = RESTART_PAUSE_MIN;
+        let mut started = Instant::now();
+        while !stopped_within(stop, WATCH_INTERVAL) {
+            let status = match child.try_wait() {
+                Ok(None) => continue,
+                Ok(Some(status)) => status.to_string(),
+                Err(error) => error.to_string(),
+            };
+            if started.elapsed() > STEADY_AFTER {
+                pause = RESTART_PAUSE_MIN;
+            }
+            tracing::error!(
+                status,
+                ?pause,
+                last_lines = self.log.last_lines(),
+                "the private postgres ended, starting it again"
+            );
+            if stopped_within(stop, pause) {
+                return;
+            }
+            pause = RESTART_PAUSE_MAX.min(pause * 2);
+            started = Instant::now();
+            match self.spawn() {
+                Ok(new) => child = new,
+                Err(error) => tracing::error!(%error, "cannot run `postgres`"),
+            }
+        }
+        child::stop(&mut child);
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let data = self.folder.data();
+        postmaster::forget_recycled_pid(&data);
+        let mut command = child::command(
+            &self.binaries.program("postgres"),
+            &self.account,
+            child::EndsWithHost::Orderly,
+        );
+        command
+            .args(postmaster::arguments(&data, &self.sockets))
+            .current_dir(self.folder.path());
+        self.log.spawn(command)
+    }
+}
+
+fn stopped_within(stop: &Receiver<()>, wait: Duration) -> bool {
+    stop.recv_timeout(wait) != Err(RecvTimeoutError::Timeout)
+}
+
+/// The first answer of `ask`, which is asked until `deadline`.
+fn poll<T>(deadline: Instant, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    loop {
+        let answer = ask();
+        if answer.is_some() || Instant::now() >= deadline {
+            return answer;
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+}

@@ -1,0 +1,68 @@
+//! `hookpack.event`, read.
+
+use serde_json::value::RawValue;
+use sqlx::{PgExecutor, types::Json};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+#[derive(Debug)]
+pub struct EventRow {
+    pub id: Uuid,
+    pub pack_ref: String,
+    pub trigger_ref: String,
+    /// The document as it is stored, digit by digit.
+    pub payload: Json<Box<RawValue>>,
+    pub metadata: Json<Box<RawValue>>,
+    pub idempotency_key: Option<String>,
+    pub received_at: OffsetDateTime,
+}
+
+/// What to list: the newest first, `before` an id that was seen, or the oldest first `after` one.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub trigger_ref: Option<String>,
+    pub key: Option<String>,
+    pub since: Option<OffsetDateTime>,
+    pub until: Option<OffsetDateTime>,
+    pub before: Option<Uuid>,
+    pub after: Option<Uuid>,
+    pub limit: i64,
+}
+
+pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<EventRow>> {
+    sqlx::query_as!(
+        EventRow,
+        r#"select id, pack_ref, trigger_ref, payload as "payload: Json<Box<RawValue>>",
+                  metadata as "metadata: Json<Box<RawValue>>", idempotency_key, received_at
+           from hookpack.event
+           where ($1::text is null or trigger_ref = $1)
+             and ($2::text is null or idempotency_key = $2)
+             and ($3::timestamptz is null or received_at >= $3)
+             and ($4::timestamptz is null or received_at < $4)
+             and ($5::uuid is null or id < $5)
+             and ($6::uuid is null or id > $6)
+           order by case when $6::uuid is not null then id end, id desc
+           limit $7"#,
+        filter.trigger_ref,
+        filter.key,
+        filter.since,
+        filter.until,
+        filter.before,
+        filter.after,
+        filter.limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub async fn get(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<EventRow>> {
+    sqlx::query_as!(
+        EventRow,
+        r#"select id, pack_ref, trigger_ref, payload as "payload: Json<Box<RawValue>>",
+                  metadata as "metadata: Json<Box<RawValue>>", idempotency_key, received_at
+           from hookpack.event where id = $1"#,
+        id,
+    )
+    .fetch_optional(db)
+    .await
+}

@@ -1,0 +1,75 @@
+//! `hookpack.request_log`, read.
+
+use ipnet::IpNet;
+use sqlx::PgExecutor;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+#[derive(Debug)]
+pub struct RequestRow {
+    pub id: Uuid,
+    pub received_at: OffsetDateTime,
+    pub trigger_ref: Option<String>,
+    pub endpoint_key_id: Option<Uuid>,
+    pub source_ip: IpNet,
+    pub user_agent: Option<String>,
+    pub method: String,
+    pub body_bytes: i64,
+    pub status: i16,
+    pub outcome: String,
+    pub detail: Option<String>,
+    pub event_id: Option<Uuid>,
+    pub verified: bool,
+    pub duration_us: i64,
+    pub pack_version: Option<String>,
+}
+
+/// What to list: the newest first, `before` an id that was seen, or the oldest first `after` one.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub trigger_ref: Option<String>,
+    pub status: Option<i16>,
+    pub outcome: Option<String>,
+    pub since: Option<OffsetDateTime>,
+    pub before: Option<Uuid>,
+    pub after: Option<Uuid>,
+    pub limit: i64,
+}
+
+pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<RequestRow>> {
+    sqlx::query_as!(
+        RequestRow,
+        r#"select id, received_at, trigger_ref, endpoint_key_id, source_ip as "source_ip: IpNet", user_agent,
+                  method, body_bytes, status, outcome, detail, event_id, verified, duration_us, pack_version
+           from hookpack.request_log
+           where ($1::text is null or trigger_ref = $1)
+             and ($2::smallint is null or status = $2)
+             and ($3::text is null or outcome = $3)
+             and ($4::timestamptz is null or received_at >= $4)
+             and ($5::uuid is null or id < $5)
+             and ($6::uuid is null or id > $6)
+           order by case when $6::uuid is not null then id end, id desc
+           limit $7"#,
+        filter.trigger_ref,
+        filter.status,
+        filter.outcome,
+        filter.since,
+        filter.before,
+        filter.after,
+        filter.limit,
+    )
+    .fetch_all(db)
+    .await
+}
+
+pub async fn get(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<RequestRow>> {
+    sqlx::query_as!(
+        RequestRow,
+        r#"select id, received_at, trigger_ref, endpoint_key_id, source_ip as "source_ip: IpNet", user_agent,
+                  method, body_bytes, status, outcome, detail, event_id, verified, duration_us, pack_version
+           from hookpack.request_log where id = $1"#,
+        id,
+    )
+    .fetch_optional(db)
+    .await
+}

@@ -1,0 +1,207 @@
+//! Where a signature and its timestamp lie in a request, and how they are written there.
+
+use http::HeaderName;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::{Seen, Signed, Unverified, digest::Encoding};
+use crate::{
+    request::{HeaderLine, Inbound, rfc3339},
+    selector::JsonPath,
+};
+
+/// A place in a request that holds one text.
+#[derive(Clone, Debug)]
+pub enum Place {
+    Header(HeaderName),
+    /// Every header whose name begins and ends so (`X-DocuSign-Signature-*`); the one case of many lines.
+    HeaderGlob { begins: String, ends: String },
+    Query(String),
+    Json(JsonPath),
+}
+
+impl Place {
+    /// The texts that lie there: at most one, except under a glob.
+    fn texts(&self, seen: &Seen<'_>) -> Result<Vec<String>, String> {
+        let request = seen.request;
+        match self {
+            Self::Header(name) => match request.header(name) {
+                HeaderLine::One(text) => Ok(vec![text.into_owned()]),
+                HeaderLine::Missing => Err(format!("the {name} header is missing")),
+                HeaderLine::Several => Err(format!("several {name} headers")),
+            },
+            Self::HeaderGlob { begins, ends } => {
+                let found = texts_under_glob(request, begins, ends);
+                if found.is_empty() { Err(format!("no {begins}*{ends} header")) } else { Ok(found) }
+            }
+            Self::Query(name) => match request.query_value(name) {
+                Some(text) => Ok(vec![text.into_owned()]),
+                None => Err(format!("the query parameter {name} is missing")),
+            },
+            Self::Json(path) => match seen.json().and_then(|json| path.value(json)) {
+                Some(serde_json::Value::String(text)) => Ok(vec![text.clone()]),
+                Some(serde_json::Value::Number(number)) => Ok(vec![number.to_string()]),
+                _ => Err(format!("the body has no text at {}", path.text())),
+            },
+        }
+    }
+
+    pub fn one(&self, seen: &Seen<'_>) -> Result<String, String> {
+        match self.texts(seen)?.as_mut_slice() {
+            [text] => Ok(std::mem::take(text)),
+            _ => Err("more than one value where one is needed".to_owned()),
+        }
+    }
+
+    /// Puts a text there, as a sender would.
+    pub fn put(&self, text: String, signed: &mut Signed) -> Result<(), String> {
+        let name = match self {
+            Self::Header(name) => name.clone(),
+            Self::HeaderGlob { begins, ends } => {
+                format!("{begins}1{ends}").parse().map_err(|_| format!("no header can be named {begins}1{ends}"))?
+            }
+            Self::Query(name) => {
+                signed.query.push((name.clone(), text));
+                return Ok(());
+            }
+            Self::Json(path) => {
+                return Err(format!("this sender's {} is part of the body; write it there yourself", path.text()));
+            }
+        };
+        let value = text.parse().map_err(|_| format!("the value for {name} can't stand in a header"))?;
+        signed.headers.insert(name, value);
+        Ok(())
+    }
+}
+
+fn texts_under_glob(request: &Inbound, begins: &str, ends: &str) -> Vec<String> {
+    let matches = |name: &HeaderName| {
+        let name = name.as_str();
+        name.len() >= begins.len() + ends.len() && name.starts_with(begins) && name.ends_with(ends)
+    };
+    let lines = request.headers.iter().filter(|(name, _)| matches(name));
+    lines.map(|(_, line)| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect()
+}
+
+/// Where the signature lies and how it is written.
+#[derive(Clone, Debug)]
+pub struct SignatureRule {
+    pub place: Place,
+    pub split: Option<String>,
+    pub prefix: Option<String>,
+    pub encoding: Encoding,
+}
+
+/// The texts of the signature's place, split into entries: `t=1700000000`, `v1=5257a8…`.
+pub struct Entries(Vec<String>);
+
+impl SignatureRule {
+    pub fn entries(&self, seen: &Seen<'_>) -> Result<Entries, Unverified> {
+        let texts = self.place.texts(seen).map_err(Unverified::bad)?;
+        let Some(split) = &self.split else { return Ok(Entries(texts)) };
+        let entries = texts.iter().flat_map(|text| text.split(split.as_str()));
+        Ok(Entries(entries.map(|entry| entry.trim().to_owned()).collect()))
+    }
+
+    /// Every entry that is a signature, decoded; one that can't be decoded is skipped.
+    pub fn received(&self, entries: &Entries) -> Result<Vec<Vec<u8>>, Unverified> {
+        let prefix = self.prefix.as_deref().unwrap_or_default();
+        let signatures = entries.0.iter().filter_map(|entry| entry.strip_prefix(prefix));
+        let decoded: Vec<_> = signatures.filter_map(|text| self.encoding.decode(text.trim())).collect();
+        if decoded.is_empty() {
+            return Err(Unverified::bad("no readable signature where one is declared"));
+        }
+        Ok(decoded)
+    }
+
+    pub fn written(&self, signature: &[u8]) -> String {
+        format!("{}{}", self.prefix.as_deref().unwrap_or_default(), self.encoding.encode(signature))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct TimestampRule {
+    pub place: TimestampPlace,
+    pub unit: Unit,
+    /// Seconds, counted both ways; `None` when the sender's timestamp is signed but says nothing of freshness.
+    pub tolerance: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+pub enum TimestampPlace {
+    At(Place),
+    /// Among the entries of the signature, behind this prefix.
+    Entry(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Seconds,
+    Milliseconds,
+    Rfc3339,
+}
+
+impl Unit {
+    pub const NAMES: [&str; 3] = ["s", "ms", "rfc3339"];
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "s" => Some(Self::Seconds),
+            "ms" => Some(Self::Milliseconds),
+            "rfc3339" => Some(Self::Rfc3339),
+            _ => None,
+        }
+    }
+
+    fn parse(self, text: &str) -> Option<OffsetDateTime> {
+        match self {
+            Self::Seconds => OffsetDateTime::from_unix_timestamp(text.parse().ok()?).ok(),
+            Self::Milliseconds => {
+                OffsetDateTime::from_unix_timestamp_nanos(text.parse::<i128>().ok()?.checked_mul(1_000_000)?).ok()
+            }
+            Self::Rfc3339 => OffsetDateTime::parse(text, &Rfc3339).ok(),
+        }
+    }
+
+    fn write(self, at: OffsetDateTime) -> String {
+        match self {
+            Self::Seconds => at.unix_timestamp().to_string(),
+            Self::Milliseconds => (at.unix_timestamp_nanos() / 1_000_000).to_string(),
+            Self::Rfc3339 => rfc3339(at),
+        }
+    }
+}
+
+impl TimestampRule {
+    /// The timestamp's text exactly as received: that is what was signed.
+    pub fn text(&self, seen: &Seen<'_>, entries: &Entries) -> Result<String, Unverified> {
+        match &self.place {
+            TimestampPlace::At(place) => place.one(seen).map_err(Unverified::bad),
+            TimestampPlace::Entry(prefix) => {
+                let mut found = entries.0.iter().filter_map(|entry| entry.strip_prefix(prefix.as_str()));
+                match (found.next(), found.next()) {
+                    (Some(text), None) => Ok(text.to_owned()),
+                    (None, _) => Err(Unverified::bad(format!("no `{prefix}` entry beside the signature"))),
+                    (Some(_), Some(_)) => Err(Unverified::bad(format!("two `{prefix}` entries beside the signature"))),
+                }
+            }
+        }
+    }
+
+    /// Whether the time is near enough to `now`, before or after.
+    pub fn check(&self, text: &str, now: OffsetDateTime) -> Result<(), Unverified> {
+        let Some(tolerance) = self.tolerance else { return Ok(()) };
+        let Some(at) = self.unit.parse(text) else {
+            return Err(Unverified::bad("the timestamp can't be read"));
+        };
+        let apart = (now - at).whole_seconds();
+        if apart.unsigned_abs() > u64::from(tolerance) {
+            let side = if apart > 0 { "old" } else { "ahead of this host's clock" };
+            return Err(Unverified::stale(format!("{} s {side}, {tolerance} s are allowed", apart.unsigned_abs())));
+        }
+        Ok(())
+    }
+
+    pub fn write(&self, at: OffsetDateTime) -> String {
+        self.unit.write(at)
+    }
+}
