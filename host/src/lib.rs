@@ -1,15 +1,27 @@
 //! Hookpack: a self-hosted gateway for inbound webhooks.
-pub mod clock;
-pub mod config;
-pub mod decode;
+//!
+//! The rooms, in the order in which a request meets them; a room uses only the ones below it.
+
+pub mod cli;
+pub mod serve;
+pub mod web;
+pub mod receive;
+pub mod host;
+pub mod ingest;
+pub mod registry;
+pub mod store;
+pub mod pack;
+pub mod limits;
+pub mod policy;
 pub mod mapping;
 pub mod matching;
-pub mod model;
-pub mod pack;
-pub mod policy;
-pub mod request;
 pub mod schema;
-pub mod secret;
-pub mod selector;
-pub mod store;
+pub mod decode;
 pub mod verify;
+pub mod selector;
+pub mod request;
+pub mod model;
+pub mod secret;
+pub mod config;
+pub mod clock;
+pub mod telemetry;

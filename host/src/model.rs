@@ -1,6 +1,10 @@
 //! The words that every room shares: outcomes, who owns an endpoint, what is handed to the store.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{
+    fmt,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use time::OffsetDateTime;
@@ -158,7 +162,8 @@ pub struct LogRow {
     pub outcome: Outcome,
     pub detail: Option<String>,
     pub verified: bool,
-    pub duration: Duration,
+    /// The row's duration counts from here until it is written.
+    pub started: Instant,
     pub pack_version: Option<String>,
 }
 

@@ -24,7 +24,7 @@ pub struct RequestRow {
     pub pack_version: Option<String>,
 }
 
-/// What to list: the newest first, `before` an id that was seen, or the oldest first `after` one.
+/// What to list, the newest first; `before` is the last id of the page before.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub trigger_ref: Option<String>,
@@ -32,7 +32,6 @@ pub struct Filter {
     pub outcome: Option<String>,
     pub since: Option<OffsetDateTime>,
     pub before: Option<Uuid>,
-    pub after: Option<Uuid>,
     pub limit: i64,
 }
 
@@ -47,15 +46,13 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<
              and ($3::text is null or outcome = $3)
              and ($4::timestamptz is null or received_at >= $4)
              and ($5::uuid is null or id < $5)
-             and ($6::uuid is null or id > $6)
-           order by case when $6::uuid is not null then id end, id desc
-           limit $7"#,
+           order by id desc
+           limit $6"#,
         filter.trigger_ref,
         filter.status,
         filter.outcome,
         filter.since,
         filter.before,
-        filter.after,
         filter.limit,
     )
     .fetch_all(db)

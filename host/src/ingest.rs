@@ -1,0 +1,145 @@
+//! The group-commit writer: whatever waits goes to the database in one transaction; each is answered after it.
+
+mod writer;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Mutex, mpsc, oneshot},
+    task::JoinHandle,
+    time::timeout_at,
+};
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    model::{Delivery, LogRow},
+    store::{Database, batch::Stored},
+};
+
+/// Why a delivery is not in the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotStored {
+    /// More waits already than the limits allow.
+    Full,
+    /// The database is away, or did not answer in time.
+    Unavailable,
+    /// The database refuses this very row; the reason is for the log.
+    Refused(String),
+}
+
+/// Where requests hand their deliveries in.
+#[derive(Debug)]
+pub struct Ingest {
+    deliveries: mpsc::Sender<Waiting>,
+    logs: mpsc::Sender<LogRow>,
+    queued_bytes: Arc<AtomicUsize>,
+    queue_bytes_max: usize,
+    store_wait: Duration,
+    /// Rows of the request log that were given up because too many waited.
+    pub logs_dropped: AtomicU64,
+}
+
+/// A delivery on its way, and who waits for it.
+#[derive(Debug)]
+struct Waiting {
+    delivery: Delivery,
+    bytes: usize,
+    deadline: Instant,
+    answer: oneshot::Sender<Result<Stored, NotStored>>,
+}
+
+/// The two queues; writers take turns at them.
+#[derive(Debug)]
+struct Queues {
+    deliveries: mpsc::Receiver<Waiting>,
+    logs: mpsc::Receiver<LogRow>,
+}
+
+/// Rows of the request log that may wait; past it they are counted and dropped, deliveries never.
+const LOG_ROWS_WAITING_MAX: usize = 20_000;
+
+/// The writers at work; they end when every `Ingest` handle is gone and nothing waits any more.
+#[derive(Debug)]
+pub struct Writers(Vec<JoinHandle<()>>);
+
+impl Ingest {
+    pub fn start(config: &Config, database: &Database, clock: &Clock) -> (Arc<Self>, Writers) {
+        let (deliveries, deliveries_waiting) = mpsc::channel(config.queue_deliveries_max);
+        let (logs, logs_waiting) = mpsc::channel(LOG_ROWS_WAITING_MAX);
+        let queues = Arc::new(Mutex::new(Queues { deliveries: deliveries_waiting, logs: logs_waiting }));
+        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let writers = (0..config.writers()).map(|number| {
+            let writer = writer::Writer::new(config, database, queues.clone(), queued_bytes.clone(), clock.clone());
+            // One of them also tidies up; more would only get in each other's way.
+            tokio::spawn(writer.run(number == 0))
+        });
+        let writers = Writers(writers.collect());
+        let ingest = Self {
+            deliveries,
+            logs,
+            queued_bytes,
+            queue_bytes_max: config.queue_bytes_max,
+            store_wait: Duration::from_secs(config.store_wait_seconds),
+            logs_dropped: AtomicU64::new(0),
+        };
+        (Arc::new(ingest), writers)
+    }
+
+    /// Returns when the delivery is committed, or is known to be somebody's repetition; never before.
+    pub async fn store(&self, delivery: Delivery) -> Result<Stored, NotStored> {
+        let bytes = delivery.bytes();
+        let queued = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if queued + bytes > self.queue_bytes_max && queued > 0 {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(NotStored::Full);
+        }
+        let deadline = Instant::now() + self.store_wait;
+        let (answer, answered) = oneshot::channel();
+        if self.deliveries.try_send(Waiting { delivery, bytes, deadline, answer }).is_err() {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(NotStored::Full);
+        }
+        match timeout_at(deadline.into(), answered).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) | Err(_) => Err(NotStored::Unavailable),
+        }
+    }
+
+    /// Writes a row of the request log some time soon; when too many wait it is counted and dropped.
+    pub fn log(&self, row: LogRow) {
+        if self.logs.try_send(row).is_err() {
+            self.logs_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub fn deliveries_waiting(&self) -> usize {
+        self.deliveries.max_capacity() - self.deliveries.capacity()
+    }
+}
+
+impl Writers {
+    /// Waits until everything that was handed in is written.
+    pub async fn finish(self) {
+        for writer in self.0 {
+            if let Err(error) = writer.await {
+                tracing::error!(%error, "a writer ended badly");
+            }
+        }
+    }
+}
+
+impl Delivery {
+    /// What it weighs while it waits.
+    fn bytes(&self) -> usize {
+        let events = self.events.iter().map(|event| event.payload.len() + event.metadata.len());
+        let quarantined = self.quarantined.iter().map(|quarantined| quarantined.body.len() + quarantined.headers.len());
+        events.chain(quarantined).sum()
+    }
+}

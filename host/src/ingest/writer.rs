@@ -1,0 +1,361 @@
+//! One writer: a connection of its own, batch after batch, through every way in which a database can fail.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use tokio::{
+    sync::{Mutex, oneshot},
+    time::{sleep, timeout},
+};
+use uuid::Uuid;
+
+use super::{NotStored, Queues, Waiting};
+use crate::{
+    clock::Clock,
+    config::Config,
+    model::{Answer, Delivery, LogRow, Outcome},
+    store::{
+        Database,
+        batch::{self, AnswerRow, Stored},
+    },
+};
+
+pub(super) struct Writer {
+    queues: Arc<Mutex<Queues>>,
+    queued_bytes: Arc<AtomicUsize>,
+    options: PgConnectOptions,
+    connection: Option<PgConnection>,
+    clock: Clock,
+    rows_max: usize,
+    bytes_max: usize,
+    /// A statement that takes longer has lost its server.
+    statement_wait: Duration,
+}
+
+/// What one turn took from the queues.
+#[derive(Default)]
+struct Batch {
+    deliveries: Vec<Waiting>,
+    logs: Vec<LogRow>,
+}
+
+/// Owner and key of a delivery.
+type OwnedKey = (String, String);
+/// What was answered to the first delivery of a key, and its event.
+type Told = (Answer, Option<Uuid>);
+
+/// How the database failed; it decides what to do with the batch.
+enum Failure {
+    /// Some row of it can't be stored, however often it is tried.
+    Data(String),
+    /// The server or the connection; the same batch may succeed later.
+    Away(String),
+}
+
+/// The pause between two tries to reach the database.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How often deliveries whose window is over are forgotten, and how many at a time.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+const SWEEP_ROWS: i64 = 1000;
+
+impl Writer {
+    pub(super) fn new(
+        config: &Config,
+        database: &Database,
+        queues: Arc<Mutex<Queues>>,
+        queued_bytes: Arc<AtomicUsize>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            queues,
+            queued_bytes,
+            options: database.options.clone(),
+            connection: None,
+            clock,
+            rows_max: config.batch_rows_max.max(1),
+            bytes_max: config.batch_bytes_max,
+            statement_wait: Duration::from_secs(config.store_wait_seconds * 2),
+        }
+    }
+
+    pub(super) async fn run(mut self, sweeps: bool) {
+        let mut swept = Instant::now();
+        while let Some(batch) = self.next_batch().await {
+            self.write(batch.deliveries).await;
+            self.write_logs(batch.logs.into_iter().map(|row| (row, None)).collect()).await;
+            if sweeps && swept.elapsed() > SWEEP_INTERVAL {
+                self.sweep().await;
+                swept = Instant::now();
+            }
+        }
+        if let Some(connection) = self.connection.take() {
+            connection.close().await.ok();
+        }
+    }
+
+    /// Waits for the first row and takes what waits with it, up to the limits; `None` when all is done.
+    async fn next_batch(&self) -> Option<Batch> {
+        let mut queues = self.queues.lock().await;
+        let mut batch = Batch::default();
+        let mut bytes = 0;
+        let Queues { deliveries, logs } = &mut *queues;
+        tokio::select! {
+            biased;
+            Some(waiting) = deliveries.recv() => {
+                bytes += waiting.bytes;
+                batch.deliveries.push(waiting);
+            }
+            Some(row) = logs.recv() => batch.logs.push(row),
+            else => return None,
+        }
+        while batch.deliveries.len() < self.rows_max && bytes < self.bytes_max {
+            let Ok(waiting) = deliveries.try_recv() else { break };
+            bytes += waiting.bytes;
+            batch.deliveries.push(waiting);
+        }
+        while batch.logs.len() < self.rows_max {
+            let Ok(row) = logs.try_recv() else { break };
+            batch.logs.push(row);
+        }
+        self.queued_bytes.fetch_sub(batch.deliveries.iter().map(|waiting| waiting.bytes).sum(), Ordering::Relaxed);
+        Some(batch)
+    }
+
+    /// Stores deliveries and answers everyone who waits for one of them.
+    async fn write(&mut self, waiting: Vec<Waiting>) {
+        // Who has given up waiting was told 503: its delivery is not stored behind its back.
+        let waiting = waiting.into_iter().filter(|waiting| !waiting.answer.is_closed());
+        let (firsts, twins) = apart(waiting);
+        let repeated = self.write_firsts(firsts).await;
+        self.answer_twins(twins, repeated).await;
+    }
+
+    /// Stores deliveries of which no two have one key. Returns what became of each key.
+    async fn write_firsts(&mut self, firsts: Vec<Waiting>) -> HashMap<OwnedKey, Told> {
+        let mut answers = HashMap::new();
+        // A batch that holds a row which can't be stored is halved until that row is alone.
+        let mut batches = vec![firsts];
+        while let Some(batch) = batches.pop() {
+            if batch.is_empty() {
+                continue;
+            }
+            match self.try_until_deadline(&batch).await {
+                Ok(outcomes) => self.answer_all(batch, outcomes, &mut answers).await,
+                Err(Failure::Data(reason)) if batch.len() == 1 => {
+                    tracing::warn!(request = %batch[0].delivery.log.id, %reason, "the database refuses a delivery");
+                    reply_all(batch, &NotStored::Refused(reason));
+                }
+                Err(Failure::Data(_)) => {
+                    let mut batch = batch;
+                    let half = batch.split_off(batch.len() / 2);
+                    batches.extend([half, batch]);
+                }
+                Err(Failure::Away(reason)) => {
+                    tracing::error!(deliveries = batch.len(), %reason, "the database is away: senders are told to come again");
+                    reply_all(batch, &NotStored::Unavailable);
+                }
+            }
+        }
+        answers
+    }
+
+    /// Tries a batch until its first waiter would give up; ids are the host's, so trying again is safe.
+    async fn try_until_deadline(&mut self, batch: &[Waiting]) -> Result<Vec<Outcomes>, Failure> {
+        let deadline = batch.iter().map(|waiting| waiting.deadline).min().unwrap_or_else(Instant::now);
+        let deliveries: Vec<&Delivery> = batch.iter().map(|waiting| &waiting.delivery).collect();
+        loop {
+            match self.try_once(&deliveries).await {
+                Err(Failure::Away(reason)) => {
+                    self.connection = None;
+                    if Instant::now() + RETRY_PAUSE >= deadline {
+                        return Err(Failure::Away(reason));
+                    }
+                    tracing::debug!(%reason, "trying again");
+                    sleep(RETRY_PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn try_once(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Outcomes>, Failure> {
+        let wait = self.statement_wait;
+        let connection = self.connection().await?;
+        let first: HashSet<Uuid> = within(wait, batch::store(connection, deliveries)).await?.into_iter().collect();
+        let lost: Vec<&Delivery> = deliveries
+            .iter()
+            .filter(|delivery| delivery.key.is_some() && !first.contains(&delivery.log.id))
+            .copied()
+            .collect();
+        let answers = if lost.is_empty() { Vec::new() } else { within(wait, batch::answers(connection, &lost)).await? };
+        let answers: HashMap<(&str, &str), &AnswerRow> =
+            answers.iter().map(|row| ((row.owner_ref.as_str(), row.key.as_str()), row)).collect();
+        let outcome = |delivery: &&Delivery| match &delivery.key {
+            Some(key) if !first.contains(&delivery.log.id) => {
+                match answers.get(&(key.owner_ref.as_str(), key.key.as_str())) {
+                    // Its own row: this batch was committed by an earlier try whose answer was lost.
+                    Some(row) if row.request_id == delivery.log.id => Outcomes::First,
+                    Some(row) => Outcomes::Repeated(row.answer(), row.event_id),
+                    // Forgotten between the two statements: its window has just ended.
+                    None => Outcomes::Again,
+                }
+            }
+            _ => Outcomes::First,
+        };
+        Ok(deliveries.iter().map(outcome).collect())
+    }
+
+    async fn answer_all(
+        &mut self,
+        batch: Vec<Waiting>,
+        outcomes: Vec<Outcomes>,
+        answers: &mut HashMap<OwnedKey, Told>,
+    ) {
+        let mut repetitions = Vec::new();
+        for (waiting, outcome) in batch.into_iter().zip(outcomes) {
+            let key = waiting.delivery.key.clone().map(|key| (key.owner_ref, key.key));
+            let result = match outcome {
+                Outcomes::First => {
+                    answers.extend(key.map(|key| (key, (waiting.delivery.answer.clone(), batch::event_id(&waiting.delivery)))));
+                    Ok(Stored::First)
+                }
+                Outcomes::Repeated(answer, event_id) => {
+                    answers.extend(key.map(|key| (key, (answer.clone(), event_id))));
+                    repetitions.push((repetition(&waiting.delivery.log, &answer), event_id));
+                    Ok(Stored::Repeated(answer))
+                }
+                Outcomes::Again => Err(NotStored::Unavailable),
+            };
+            reply(waiting.answer, result);
+        }
+        self.write_logs(repetitions).await;
+    }
+
+    /// Twins of one batch: the first was stored (or not), the others repeat it.
+    async fn answer_twins(&mut self, twins: Vec<Waiting>, answers: HashMap<OwnedKey, Told>) {
+        let mut repetitions = Vec::new();
+        for waiting in twins {
+            let key = waiting.delivery.key.clone().map(|key| (key.owner_ref, key.key));
+            let result = match key.and_then(|key| answers.get(&key)) {
+                Some((answer, event_id)) => {
+                    repetitions.push((repetition(&waiting.delivery.log, answer), *event_id));
+                    Ok(Stored::Repeated(answer.clone()))
+                }
+                // The first of them failed: this one is told to come again.
+                None => Err(NotStored::Unavailable),
+            };
+            reply(waiting.answer, result);
+        }
+        self.write_logs(repetitions).await;
+    }
+
+    /// Rows of the log are worth one retry on a fresh connection, not a sender's time.
+    async fn write_logs(&mut self, rows: Vec<(LogRow, Option<Uuid>)>) {
+        if rows.is_empty() {
+            return;
+        }
+        for _ in 0..2 {
+            let wait = self.statement_wait;
+            let failure = match self.connection().await {
+                Ok(connection) => within(wait, batch::log(connection, &rows)).await.err(),
+                Err(failure) => Some(failure),
+            };
+            match failure {
+                None => return,
+                Some(Failure::Away(reason)) => {
+                    self.connection = None;
+                    tracing::debug!(%reason, "the request log waits for the database");
+                }
+                Some(Failure::Data(reason)) => {
+                    tracing::error!(%reason, rows = rows.len(), "the database refuses rows of the request log");
+                    return;
+                }
+            }
+        }
+        tracing::warn!(rows = rows.len(), "rows of the request log are lost: the database is away");
+    }
+
+    async fn sweep(&mut self) {
+        let (wait, now) = (self.statement_wait, self.clock.now());
+        loop {
+            let Ok(connection) = self.connection().await else { return };
+            match within(wait, batch::forget_expired(connection, now, SWEEP_ROWS)).await {
+                Ok(forgotten) if forgotten >= SWEEP_ROWS.unsigned_abs() => {}
+                Ok(_) => return,
+                Err(_) => {
+                    self.connection = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn connection(&mut self) -> Result<&mut PgConnection, Failure> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => within(self.statement_wait, PgConnection::connect_with(&self.options)).await?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+}
+
+/// What the database did with one delivery of a batch.
+enum Outcomes {
+    First,
+    Repeated(Answer, Option<Uuid>),
+    Again,
+}
+
+/// Keeps the first of every key and sets its twins aside: one statement can't claim a key twice.
+fn apart(waiting: impl Iterator<Item = Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
+    let mut seen = HashSet::new();
+    waiting.partition(|waiting| match &waiting.delivery.key {
+        Some(key) => seen.insert((key.owner_ref.clone(), key.key.clone())),
+        None => true,
+    })
+}
+
+/// The log row of a request that repeats a stored delivery.
+fn repetition(row: &LogRow, answer: &Answer) -> LogRow {
+    LogRow { outcome: Outcome::Duplicate, status: answer.status, ..row.clone() }
+}
+
+fn reply(answer: oneshot::Sender<Result<Stored, NotStored>>, result: Result<Stored, NotStored>) {
+    // Who has stopped waiting hears nothing.
+    drop(answer.send(result));
+}
+
+fn reply_all(batch: Vec<Waiting>, error: &NotStored) {
+    for waiting in batch {
+        reply(waiting.answer, Err(error.clone()));
+    }
+}
+
+async fn within<T>(wait: Duration, work: impl Future<Output = sqlx::Result<T>>) -> Result<T, Failure> {
+    match timeout(wait, work).await {
+        Ok(result) => result.map_err(|error| Failure::of(&error)),
+        Err(_) => Err(Failure::Away(format!("no answer within {} s", wait.as_secs()))),
+    }
+}
+
+impl Failure {
+    fn of(error: &sqlx::Error) -> Self {
+        let told = error.to_string();
+        match error {
+            sqlx::Error::Database(database) => match database.code().as_deref().and_then(|code| code.get(..2)) {
+                // Data, integrity, views, raised by a trigger of the operator's, program limits.
+                Some("22" | "23" | "44" | "P0" | "54") => Self::Data(told),
+                _ => Self::Away(told),
+            },
+            sqlx::Error::Encode(_) => Self::Data(told),
+            _ => Self::Away(told),
+        }
+    }
+}

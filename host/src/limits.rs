@@ -1,0 +1,131 @@
+//! Rate limits: of each source address, of all together, of one trigger; counted in memory, without races.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use governor::{
+    Quota, RateLimiter,
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
+    state::{InMemoryState, NotKeyed, keyed::HashMapStateStore},
+};
+
+use crate::{
+    clock::Clock,
+    config::{Config, RateLimit},
+};
+
+type Direct = RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Nanos>>;
+type Keyed<K> = RateLimiter<K, HashMapStateStore<K>, Clock, NoOpMiddleware<Nanos>>;
+
+/// Over a limit; the next request fits after so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    pub retry_after: Duration,
+}
+
+/// The limits of the whole host, before anybody is believed.
+#[derive(Debug)]
+pub struct HostLimits {
+    sources: Option<Keyed<IpAddr>>,
+    sources_max: usize,
+    total: Option<Direct>,
+    clock: Clock,
+}
+
+impl HostLimits {
+    pub fn new(config: &Config, clock: &Clock) -> Self {
+        let keyed = |limit: RateLimit| Keyed::hashmap_with_clock(limit.quota(), clock.clone());
+        Self {
+            sources: config.source_rate_limit.map(keyed),
+            sources_max: config.sources_max,
+            total: config.total_rate_limit.map(|limit| direct(limit.quota(), clock)),
+            clock: clock.clone(),
+        }
+    }
+
+    pub fn admit(&self, source: IpAddr) -> Result<(), Over> {
+        if let Some(sources) = &self.sources {
+            let until = sources.check_key(&limited_as(source));
+            if sources.len() > self.sources_max {
+                // The ones that have all their requests again; the limit holds for the others.
+                sources.retain_recent();
+            }
+            until.map_err(|until| over(until.wait_time_from(self.clock.governed())))?;
+        }
+        match &self.total {
+            Some(total) => total.check().map_err(|until| over(until.wait_time_from(self.clock.governed()))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whoever has one IPv6 address has its /64.
+fn limited_as(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V4(source) => IpAddr::V4(source),
+        IpAddr::V6(source) => {
+            let network = source.to_bits() >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
+    }
+}
+
+/// The limit of one trigger or pack endpoint; only authentic requests count.
+#[derive(Debug)]
+pub struct TriggerLimit {
+    limiter: Direct,
+    clock: Clock,
+}
+
+impl TriggerLimit {
+    pub fn new(limit: RateLimit, clock: &Clock) -> Self {
+        Self { limiter: direct(limit.quota(), clock), clock: clock.clone() }
+    }
+
+    pub fn admit(&self) -> Result<(), Over> {
+        self.limiter.check().map_err(|until| over(until.wait_time_from(self.clock.governed())))
+    }
+}
+
+/// Lets some of many through and counts the others: for log rows that a stranger could make without end.
+#[derive(Debug)]
+pub struct Sampler {
+    limiter: Direct,
+    left_out: AtomicU64,
+}
+
+impl Sampler {
+    pub fn new(per_second: NonZeroU32, clock: &Clock) -> Self {
+        Self { limiter: direct(Quota::per_second(per_second), clock), left_out: AtomicU64::new(0) }
+    }
+
+    /// How many were left out since the last one that was let through; `None` when this one is left out too.
+    pub fn sample(&self) -> Option<u64> {
+        if self.limiter.check().is_ok() {
+            Some(self.left_out.swap(0, Ordering::Relaxed))
+        } else {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+            None
+        }
+    }
+}
+
+fn direct(quota: Quota, clock: &Clock) -> Direct {
+    RateLimiter::direct_with_clock(quota, clock.clone())
+}
+
+/// Whole seconds, as `Retry-After` wants them.
+fn over(wait: Duration) -> Over {
+    Over { retry_after: Duration::from_secs(wait.as_secs_f64().ceil().max(1.0) as u64) }
+}
+
+impl Clock {
+    fn governed(&self) -> Nanos {
+        governor::clock::Clock::now(self)
+    }
+}

@@ -1,0 +1,240 @@
+//! The story of one request: from the door to the table, and what its sender hears.
+
+mod body;
+mod judge;
+mod refusal;
+pub mod rehearse;
+mod source;
+
+use std::{net::IpAddr, time::Instant};
+
+use axum::body::Body;
+use http::request::Parts;
+use serde_json::json;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+pub use self::{
+    judge::{Judged, Limits, authenticate, judge},
+    refusal::{Problem, Refusal},
+    source::source_of,
+};
+use crate::{
+    decode::Coding,
+    host::Host,
+    ingest::NotStored,
+    model::{Answer, Delivery, DeliveryKey, LogRow, Outcome},
+    registry::{Endpoint, Target},
+    request::{Inbound, rfc3339},
+    secret::SecretValue,
+    store::batch::Stored,
+};
+
+/// What goes back to the sender.
+#[derive(Debug)]
+pub enum Receipt {
+    Answered(Answer),
+    /// The same answer as the first delivery of this key got.
+    Replayed(Answer),
+    Refused(Uuid, Refusal),
+}
+
+/// How a request ended that was not refused.
+enum Ended {
+    Stored(Stored, Answer),
+    Ignored(Answer),
+}
+
+/// Takes one request from the door to the table; the sender's answer follows from what this returns.
+pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Body) -> Receipt {
+    let mut log = begin(host, peer, &head);
+    let id = log.id;
+    match story(host, key, head, body, &mut log).await {
+        Ok(Ended::Stored(Stored::First, answer)) => Receipt::Answered(answer),
+        Ok(Ended::Stored(Stored::Repeated(answer), _)) => Receipt::Replayed(answer),
+        Ok(Ended::Ignored(answer)) => {
+            log.status = answer.status;
+            log.outcome = Outcome::Ignored;
+            host.ingest.log(log);
+            Receipt::Answered(answer)
+        }
+        Err(refusal) => {
+            log.status = refusal.status.as_u16();
+            log.outcome = refusal.outcome;
+            log.detail.clone_from(&refusal.detail);
+            note(host, log);
+            Receipt::Refused(id, refusal)
+        }
+    }
+}
+
+/// Every check in its order; the first that fails ends it. A delivery that gets through is committed,
+/// with its row in the request log, before this returns.
+async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow) -> Result<Ended, Refusal> {
+    let registry = host.registry.load();
+    let endpoint = registry.endpoint(key).ok_or_else(Refusal::unknown_key)?;
+    let policy = endpoint.target.policy();
+    log.trigger_ref = Some(endpoint.target.owner_ref().to_owned());
+    log.endpoint_key_id = Some(endpoint.key_id);
+    log.pack_version = Some(endpoint.target.pack_version().to_owned());
+
+    let secrets = open(host, endpoint)?;
+    let coding = understood(&head)?;
+    let body = body::read(body, &head.headers, policy.body_bytes_max, host.config.body_read_seconds).await?;
+    log.body_bytes = i64::try_from(body.len()).unwrap_or(i64::MAX);
+    let request = inbound(log, head, body);
+    if !policy.admits(request.source_ip) {
+        return Err(Refusal::address(request.source_ip));
+    }
+    host.limits.admit(request.source_ip).map_err(Refusal::over_host_limit)?;
+    authenticate(&endpoint.target, &request, &host.public_url, &secrets, host.clock.now())?;
+    log.verified = policy.verify.needs_secret();
+    if let Some(limit) = &endpoint.limit {
+        limit.admit().map_err(Refusal::over_trigger_limit)?;
+    }
+    let judged = judge(&endpoint.target, &request, coding, Limits::of(&host.config))?;
+    let Some(delivery) = deliverable(&endpoint.target, &request, judged, log) else {
+        return Ok(Ended::Ignored(ignored(&endpoint.target)));
+    };
+    let answer = delivery.answer.clone();
+    match host.ingest.store(delivery).await {
+        Ok(stored) => Ok(Ended::Stored(stored, answer)),
+        Err(NotStored::Full) => Err(Refusal::store_full()),
+        Err(NotStored::Unavailable) => Err(Refusal::store_away()),
+        Err(NotStored::Refused(reason)) => Err(Refusal::store_refused(reason)),
+    }
+}
+
+fn begin(host: &Host, peer: IpAddr, head: &Parts) -> LogRow {
+    LogRow {
+        id: Uuid::now_v7(),
+        received_at: host.clock.now(),
+        trigger_ref: None,
+        endpoint_key_id: None,
+        source_ip: source_of(peer, &head.headers, &host.config.trusted_proxies),
+        user_agent: head.headers.get(http::header::USER_AGENT).map(|line| clipped(&String::from_utf8_lossy(line.as_bytes()))),
+        method: clipped(head.method.as_str()),
+        body_bytes: 0,
+        status: 0,
+        outcome: Outcome::UnknownKey,
+        detail: None,
+        verified: false,
+        started: Instant::now(),
+        pack_version: None,
+    }
+}
+
+/// Not paused, and its secrets are there: a trigger that is to verify and can't lets nobody through.
+fn open(host: &Host, endpoint: &Endpoint) -> Result<Vec<SecretValue>, Refusal> {
+    if endpoint.paused {
+        return Err(Refusal::paused());
+    }
+    let policy = endpoint.target.policy();
+    let known = host.secrets.load();
+    let secrets: Vec<_> = policy.secrets.iter().flat_map(|name| known.values(name)).cloned().collect();
+    if policy.verify.needs_secret() && secrets.is_empty() {
+        return Err(Refusal::secret_missing(&policy.secrets));
+    }
+    Ok(secrets)
+}
+
+/// Method, content type and encoding.
+fn understood(head: &Parts) -> Result<Coding, Refusal> {
+    if head.method != http::Method::POST {
+        return Err(Refusal::method(&head.method));
+    }
+    Coding::of(&head.headers).map_err(Refusal::media)
+}
+
+fn inbound(log: &LogRow, head: Parts, body: bytes::Bytes) -> Inbound {
+    Inbound {
+        id: log.id,
+        received_at: log.received_at,
+        source_ip: log.source_ip,
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().map(str::to_owned),
+        method: head.method,
+        headers: head.headers,
+        body,
+    }
+}
+
+/// What is to be stored, with the answer that its sender will hear; `None` when nothing is.
+fn deliverable(target: &Target, request: &Inbound, judged: Judged, log: &mut LogRow) -> Option<Delivery> {
+    log.detail = judged.detail();
+    let Judged { events, quarantined, key, .. } = judged;
+    if events.is_empty() && quarantined.is_empty() {
+        return None;
+    }
+    let policy = target.policy();
+    let answer = if events.is_empty() {
+        log.outcome = Outcome::Quarantined;
+        let body = quarantined_json(target, request.received_at);
+        Answer { status: 202, content_type: "application/json".to_owned(), body }
+    } else {
+        log.outcome = Outcome::Accepted;
+        policy.answer(|| accepted_json(target, request.received_at, &events))
+    };
+    log.status = answer.status;
+    // A quarantined delivery is not yet stored as an event: its sender may send it again.
+    let key = key.filter(|_| !events.is_empty()).zip(policy.idempotency.as_ref());
+    let key = key.map(|(key, rule)| DeliveryKey { owner_ref: target.owner_ref().to_owned(), key, window: rule.window });
+    Some(Delivery { events, quarantined, key, answer, log: log.clone() })
+}
+
+fn accepted_json(target: &Target, received_at: OffsetDateTime, events: &[crate::model::NewEvent]) -> String {
+    let (first, several) = (&events[0], events.len() > 1);
+    let mut data = json!({
+        "event_id": first.id,
+        "trigger_ref": first.trigger_ref,
+        "received_at": rfc3339(received_at),
+        "message": "Webhook received successfully",
+    });
+    let splits = target.triggers().iter().any(|trigger| trigger.split.is_some());
+    if several || splits || matches!(target, Target::Pack(_)) {
+        let list = events.iter().map(|event| json!({"event_id": event.id, "trigger_ref": event.trigger_ref}));
+        data["events"] = list.collect();
+    }
+    json!({ "data": data }).to_string()
+}
+
+fn quarantined_json(target: &Target, received_at: OffsetDateTime) -> String {
+    json!({"data": {
+        "quarantined": true,
+        "trigger_ref": target.owner_ref(),
+        "received_at": rfc3339(received_at),
+        "message": "Webhook kept for review",
+    }})
+    .to_string()
+}
+
+fn ignored(target: &Target) -> Answer {
+    target.policy().answer(|| {
+        json!({"data": {
+            "ignored": true,
+            "trigger_ref": target.owner_ref(),
+            "message": "Webhook acknowledged; nothing here is waiting for it",
+        }})
+        .to_string()
+    })
+}
+
+/// Logs a refusal; of the ones that any stranger can cause without end, only so many a second.
+fn note(host: &Host, mut log: LogRow) {
+    let stranger = log.outcome == Outcome::UnknownKey || (log.outcome == Outcome::RateLimited && !log.verified);
+    if stranger {
+        match host.strangers.sample() {
+            None => return,
+            Some(0) => {}
+            Some(left_out) => {
+                let told = format!("{left_out} more by strangers were left out of the log since the last such row");
+                log.detail = Some(log.detail.map_or_else(|| told.clone(), |detail| format!("{detail}; {told}")));
+            }
+        }
+    }
+    host.ingest.log(log);
+}
+
+fn clipped(text: &str) -> String {
+    text.chars().take(500).collect()
+}

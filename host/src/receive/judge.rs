@@ -1,0 +1,266 @@
+//! The checks that need no host: is it authentic, what does it say, what becomes of it. `pack test` runs these too.
+
+use http::HeaderName;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Refusal;
+use crate::{
+    config::Config,
+    decode::{Coding, Payload, Undecodable},
+    mapping::Unmapped,
+    model::{NewEvent, Outcome, Quarantined},
+    pack::Trigger,
+    policy::{OnInvalid, Policy},
+    registry::Target,
+    request::Inbound,
+    schema::Violation,
+    secret::SecretValue,
+    selector::{JsonPath, Selected},
+    verify::Seen,
+};
+
+/// What an authentic request comes to.
+#[derive(Debug, Default)]
+pub struct Judged {
+    pub events: Vec<NewEvent>,
+    pub quarantined: Vec<Quarantined>,
+    pub key: Option<String>,
+    /// Why nothing is stored, or what is odd about what is.
+    notes: Vec<String>,
+}
+
+impl Judged {
+    pub fn detail(&self) -> Option<String> {
+        let kept = self.quarantined.iter().map(|quarantined| quarantined.detail.clone());
+        let notes: Vec<_> = self.notes.iter().cloned().chain(kept).collect();
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
+}
+
+/// The limits that hold while a payload is mapped.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub events_max: usize,
+    pub event_bytes_max: usize,
+}
+
+impl Limits {
+    pub fn of(config: &Config) -> Self {
+        Self { events_max: config.events_per_delivery_max, event_bytes_max: config.event_bytes_max }
+    }
+}
+
+/// Signature and freshness, over the raw bytes.
+pub fn authenticate(
+    target: &Target,
+    request: &Inbound,
+    public_url: &str,
+    secrets: &[SecretValue],
+    now: OffsetDateTime,
+) -> Result<(), Refusal> {
+    target.policy().verify.check(&Seen::new(request, public_url), secrets, now).map_err(Refusal::unverified)
+}
+
+/// Decodes an authentic request and lets every trigger that it matches make its events: all or none.
+pub fn judge(target: &Target, request: &Inbound, coding: Coding, limits: Limits) -> Result<Judged, Refusal> {
+    let policy = target.policy();
+    let payload = coding.decode(&request.body, policy.body_bytes_max).map_err(|error| match error {
+        Undecodable::TooLarge => Refusal::inflated_too_large(policy.body_bytes_max),
+        Undecodable::Broken(reason) => Refusal::undecodable(reason),
+    })?;
+    let mut judged = Judged::default();
+    let matching = matching(target, request, &payload.value, &mut judged.notes);
+    if matching.is_empty() {
+        return Ok(judged);
+    }
+    judged.notes.clear();
+    judged.key = delivery_key(policy, request, &payload.value, &mut judged.notes)?;
+    for trigger in matching {
+        match events_of(trigger, policy, request, &payload, limits) {
+            Ok(events) if events.is_empty() => {
+                judged.notes.push(format!("{}: `split` selects nothing", trigger.reference));
+            }
+            Ok(events) => judged.events.extend(events),
+            Err(invalid) => match trigger.policy.on_invalid {
+                OnInvalid::Reject => return Err(invalid.refusal()),
+                OnInvalid::Quarantine => {
+                    judged.quarantined.push(invalid.quarantined(trigger, request, judged.key.clone()));
+                }
+            },
+        }
+    }
+    Ok(judged)
+}
+
+/// The triggers whose every `match` line holds; the others' first unmet lines are noted.
+fn matching<'a>(target: &'a Target, request: &Inbound, payload: &Value, notes: &mut Vec<String>) -> Vec<&'a Trigger> {
+    let mut matching = Vec::new();
+    for trigger in target.triggers() {
+        match trigger.matching.first_unmet(request, payload) {
+            None => matching.push(&**trigger),
+            Some(line) => notes.push(format!("{}: `{}` does not match", trigger.reference, line.text)),
+        }
+    }
+    matching
+}
+
+fn delivery_key(
+    policy: &Policy,
+    request: &Inbound,
+    payload: &Value,
+    notes: &mut Vec<String>,
+) -> Result<Option<String>, Refusal> {
+    let Some(rule) = &policy.idempotency else { return Ok(None) };
+    let key = rule.key_of(request, payload);
+    if key.is_none() && rule.required {
+        return Err(Refusal::key_missing());
+    }
+    if key.is_none() {
+        notes.push("stored without an idempotency key: the request lacks it".to_owned());
+    }
+    Ok(key)
+}
+
+/// A payload that a trigger can't use.
+struct Invalid {
+    outcome: Outcome,
+    detail: String,
+    violations: Vec<Violation>,
+}
+
+/// One event, or one for each member that `split` selects.
+fn events_of(
+    trigger: &Trigger,
+    policy: &Policy,
+    request: &Inbound,
+    payload: &Payload,
+    limits: Limits,
+) -> Result<Vec<NewEvent>, Invalid> {
+    let Some(split) = &trigger.split else {
+        let text = || String::from_utf8_lossy(&payload.text).into_owned();
+        return event_of(trigger, policy, request, &payload.value, text, limits).map(|event| vec![event]);
+    };
+    let members = members_of(split, &payload.value);
+    if members.len() > limits.events_max {
+        let (found, allowed) = (members.len(), limits.events_max);
+        let reason = format!("`split` selects {found} members, {allowed} are allowed (events_per_delivery_max)");
+        return Err(Invalid::mapping(trigger, &reason));
+    }
+    let events = members.into_iter().enumerate().map(|(index, member)| {
+        event_of(trigger, policy, request, member, || member.to_string(), limits).map_err(|invalid| {
+            let detail = format!("member {index} of `split`: {}", invalid.detail);
+            Invalid { detail, ..invalid }
+        })
+    });
+    events.collect()
+}
+
+fn members_of<'a>(split: &JsonPath, payload: &'a Value) -> Vec<&'a Value> {
+    match split.select(payload) {
+        Selected::Many(members) => members,
+        Selected::Nothing | Selected::One(_) => split.value(payload).into_iter().collect(),
+    }
+}
+
+fn event_of(
+    trigger: &Trigger,
+    policy: &Policy,
+    request: &Inbound,
+    payload: &Value,
+    text: impl FnOnce() -> String,
+    limits: Limits,
+) -> Result<NewEvent, Invalid> {
+    trigger.schema.check(payload).map_err(|violations| {
+        let detail = format!("{}: {}", trigger.reference, told(&violations));
+        Invalid { outcome: Outcome::SchemaViolation, detail, violations }
+    })?;
+    let mapped = trigger.mapping.apply(request, payload, &trigger.reference);
+    let mapped = mapped.map_err(|Unmapped(reason)| Invalid::mapping(trigger, &reason))?;
+    if let Some(schema) = &trigger.event_schema {
+        schema.check(mapped.as_ref().unwrap_or(payload)).map_err(|violations| {
+            let reason = format!("the mapped event breaks `event_schema`: {}", told(&violations));
+            Invalid { violations, ..Invalid::mapping(trigger, &reason) }
+        })?;
+    }
+    let payload = mapped.map_or_else(text, |value| value.to_string());
+    if payload.len() > limits.event_bytes_max {
+        let (found, allowed) = (payload.len(), limits.event_bytes_max);
+        let reason = format!("the event has {found} bytes, {allowed} are allowed (event_bytes_max)");
+        return Err(Invalid::mapping(trigger, &reason));
+    }
+    Ok(NewEvent {
+        id: Uuid::now_v7(),
+        pack_ref: trigger.pack_ref.clone(),
+        trigger_ref: trigger.reference.clone(),
+        payload,
+        metadata: metadata(policy, trigger, request),
+    })
+}
+
+/// What is known of the request beside its payload.
+fn metadata(policy: &Policy, trigger: &Trigger, request: &Inbound) -> String {
+    let always = [http::header::CONTENT_TYPE, http::header::USER_AGENT];
+    let names = always.iter().chain(&policy.keep_headers).chain(&trigger.policy.keep_headers);
+    let headers: Map<String, Value> = names.filter_map(|name| kept(name, request)).collect();
+    json!({
+        "source": "webhook",
+        "request_id": request.id,
+        "received_at": request.received_at_text(),
+        "source_ip": request.source_ip,
+        "user_agent": request.user_agent(),
+        "headers": headers,
+    })
+    .to_string()
+}
+
+fn kept(name: &HeaderName, request: &Inbound) -> Option<(String, Value)> {
+    Some((name.as_str().to_owned(), Value::String(request.first_header(name)?.into_owned())))
+}
+
+/// The first few violations, in a line.
+fn told(violations: &[Violation]) -> String {
+    const SHOWN: usize = 5;
+    let shown = violations.iter().take(SHOWN).map(|violation| {
+        let place = if violation.pointer.is_empty() { "the payload" } else { &violation.pointer };
+        format!("{place}: {}", violation.message)
+    });
+    let mut text = shown.collect::<Vec<_>>().join("; ");
+    if violations.len() > SHOWN {
+        text += &format!("; and {} more", violations.len() - SHOWN);
+    }
+    text
+}
+
+impl Invalid {
+    fn mapping(trigger: &Trigger, reason: &str) -> Self {
+        let detail = format!("{}: {reason}", trigger.reference);
+        Self { outcome: Outcome::MappingFailed, detail, violations: Vec::new() }
+    }
+
+    fn refusal(self) -> Refusal {
+        match self.outcome {
+            Outcome::SchemaViolation => Refusal::violations(self.detail, self.violations),
+            _ => Refusal::unmapped(self.detail, self.violations),
+        }
+    }
+
+    fn quarantined(self, trigger: &Trigger, request: &Inbound, key: Option<String>) -> Quarantined {
+        let credentials = ["authorization", "proxy-authorization", "cookie"];
+        let headers = request.headers.iter().filter(|(name, _)| !credentials.contains(&name.as_str()));
+        let headers: Vec<Value> =
+            headers.map(|(name, line)| json!([name.as_str(), String::from_utf8_lossy(line.as_bytes())])).collect();
+        Quarantined {
+            id: Uuid::now_v7(),
+            trigger_ref: trigger.reference.clone(),
+            cause: self.outcome,
+            detail: self.detail,
+            path: request.path.clone(),
+            query: request.query.clone(),
+            headers: Value::Array(headers).to_string(),
+            body: request.body.clone(),
+            key,
+        }
+    }
+}

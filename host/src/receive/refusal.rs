@@ -1,0 +1,178 @@
+//! Why a request is turned away: what its sender hears (nothing that helps an attacker) and what the log keeps.
+
+use std::{net::IpAddr, time::Duration};
+
+use http::{Method, StatusCode};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{limits::Over, model::Outcome, schema::Violation, verify::Unverified};
+
+#[derive(Debug)]
+pub struct Refusal {
+    pub status: StatusCode,
+    pub outcome: Outcome,
+    /// For the sender.
+    pub told: String,
+    pub violations: Vec<Violation>,
+    pub retry_after: Option<Duration>,
+    /// For the request log.
+    pub detail: Option<String>,
+}
+
+/// RFC 9457, `application/problem+json`.
+#[derive(Debug, Serialize)]
+pub struct Problem<'a> {
+    pub r#type: &'static str,
+    pub title: &'a str,
+    pub status: u16,
+    pub detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<Uuid>,
+    #[serde(skip_serializing_if = "<[Violation]>::is_empty")]
+    pub errors: &'a [Violation],
+}
+
+/// How long a sender is asked to wait for the store.
+const STORE_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How long a sender is asked to wait until somebody has set the webhook up.
+const SETUP_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+impl Refusal {
+    fn new(status: StatusCode, outcome: Outcome, told: impl Into<String>) -> Self {
+        Self { status, outcome, told: told.into(), violations: Vec::new(), retry_after: None, detail: None }
+    }
+
+    /// What the sender hears is what the log keeps.
+    fn open(status: StatusCode, outcome: Outcome, told: String) -> Self {
+        Self { detail: Some(told.clone()), ..Self::new(status, outcome, told) }
+    }
+
+    fn logged(self, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+
+    fn after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
+    }
+
+    pub fn unknown_key() -> Self {
+        Self::new(StatusCode::NOT_FOUND, Outcome::UnknownKey, "There is no webhook at this URL.")
+    }
+
+    pub fn paused() -> Self {
+        Self::new(StatusCode::FORBIDDEN, Outcome::Paused, "This webhook is paused.")
+    }
+
+    pub fn secret_missing(names: &[String]) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::SecretMissing, "This webhook is not set up yet.")
+            .logged(format!("no value for any of the secrets {}", names.join(", ")))
+            .after(SETUP_RETRY_AFTER)
+    }
+
+    pub fn method(method: &Method) -> Self {
+        let told = format!("{method} is not understood here; send POST.");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, Outcome::BadMethod, told)
+    }
+
+    pub fn media(reason: String) -> Self {
+        Self::open(StatusCode::UNSUPPORTED_MEDIA_TYPE, Outcome::UnsupportedMedia, reason)
+    }
+
+    pub fn too_large(bytes_max: usize) -> Self {
+        let told = format!("The body is larger than {bytes_max} bytes.");
+        Self::open(StatusCode::PAYLOAD_TOO_LARGE, Outcome::TooLarge, told)
+    }
+
+    pub fn inflated_too_large(bytes_max: usize) -> Self {
+        let told = format!("The inflated body is larger than {bytes_max} bytes.");
+        Self::open(StatusCode::PAYLOAD_TOO_LARGE, Outcome::TooLarge, told)
+    }
+
+    pub fn slow(seconds: u64) -> Self {
+        let told = format!("The body did not arrive within {seconds} s.");
+        Self::open(StatusCode::REQUEST_TIMEOUT, Outcome::TimedOut, told)
+    }
+
+    pub fn broken_off(reason: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Outcome::Undecodable, "The body broke off.").logged(reason)
+    }
+
+    pub fn address(source: IpAddr) -> Self {
+        Self::new(StatusCode::FORBIDDEN, Outcome::AddressRefused, "This address may not send here.")
+            .logged(format!("{source} is not on the allow-list"))
+    }
+
+    pub fn over_host_limit(over: Over) -> Self {
+        Self::over(over, "over a limit of the host")
+    }
+
+    pub fn over_trigger_limit(over: Over) -> Self {
+        Self::over(over, "over the trigger's rate limit")
+    }
+
+    fn over(over: Over, detail: &str) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, Outcome::RateLimited, "Too many requests.")
+            .logged(detail)
+            .after(over.retry_after)
+    }
+
+    /// The sender hears that it failed, never which secret or which byte.
+    pub fn unverified(unverified: Unverified) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, unverified.outcome, "The request could not be verified.")
+            .logged(unverified.detail)
+    }
+
+    pub fn undecodable(reason: String) -> Self {
+        Self::open(StatusCode::BAD_REQUEST, Outcome::Undecodable, reason)
+    }
+
+    pub fn key_missing() -> Self {
+        let told = "The request lacks what tells deliveries apart.";
+        Self::new(StatusCode::BAD_REQUEST, Outcome::KeyMissing, told)
+            .logged("the idempotency key is required and missing")
+    }
+
+    pub fn violations(detail: String, violations: Vec<Violation>) -> Self {
+        let told = "The payload does not satisfy the schema.";
+        let refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, Outcome::SchemaViolation, told);
+        Self { violations, ..refusal }.logged(detail)
+    }
+
+    pub fn unmapped(detail: String, violations: Vec<Violation>) -> Self {
+        let told = "The payload can't be mapped to an event.";
+        let refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, Outcome::MappingFailed, told);
+        Self { violations, ..refusal }.logged(detail)
+    }
+
+    pub fn store_full() -> Self {
+        Self::store("Too much is waiting to be stored; send it again.", "the queue of the store is full")
+    }
+
+    pub fn store_away() -> Self {
+        Self::store("The event could not be stored; send it again.", "the database is away")
+    }
+
+    fn store(told: &str, detail: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::StoreUnavailable, told)
+            .logged(detail)
+            .after(STORE_RETRY_AFTER)
+    }
+
+    /// It would be refused again: sending it again is no use, and the operator must look.
+    pub fn store_refused(reason: String) -> Self {
+        let told = "The event can't be stored as it is.";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, Outcome::StoreRefused, told).logged(reason)
+    }
+
+    pub fn problem(&self, request_id: Uuid) -> Problem<'_> {
+        Problem {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or_default(),
+            status: self.status.as_u16(),
+            detail: &self.told,
+            request_id: Some(request_id),
+            errors: &self.violations,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The story of a request without a host: what `pack test` runs. Everything but keys, rates and the store.
+
+use time::OffsetDateTime;
+
+use super::{Judged, Limits, Refusal, authenticate, judge};
+use crate::{
+    config::Config,
+    decode::Coding,
+    model::{NewEvent, Outcome},
+    registry::Target,
+    request::Inbound,
+    secret::Secrets,
+};
+
+/// What a request came to.
+#[derive(Debug)]
+pub struct Rehearsed {
+    pub status: u16,
+    pub outcome: Outcome,
+    pub detail: Option<String>,
+    pub events: Vec<NewEvent>,
+    pub key: Option<String>,
+}
+
+/// Runs every check that needs no host, in the order of [`super::receive`].
+pub fn rehearse(
+    target: &Target,
+    request: &Inbound,
+    secrets: &Secrets,
+    public_url: &str,
+    config: &Config,
+    now: OffsetDateTime,
+) -> Rehearsed {
+    match story(target, request, secrets, public_url, config, now) {
+        Ok(judged) => {
+            let detail = judged.detail();
+            let (status, outcome) = match (judged.events.is_empty(), judged.quarantined.is_empty()) {
+                (false, _) => (target.policy().answer(String::new).status, Outcome::Accepted),
+                (true, false) => (202, Outcome::Quarantined),
+                (true, true) => (target.policy().answer(String::new).status, Outcome::Ignored),
+            };
+            Rehearsed { status, outcome, detail, events: judged.events, key: judged.key }
+        }
+        Err(refusal) => Rehearsed {
+            status: refusal.status.as_u16(),
+            outcome: refusal.outcome,
+            detail: refusal.detail,
+            events: Vec::new(),
+            key: None,
+        },
+    }
+}
+
+fn story(
+    target: &Target,
+    request: &Inbound,
+    secrets: &Secrets,
+    public_url: &str,
+    config: &Config,
+    now: OffsetDateTime,
+) -> Result<Judged, Refusal> {
+    let policy = target.policy();
+    let known: Vec<_> = policy.secrets.iter().flat_map(|name| secrets.values(name)).cloned().collect();
+    if policy.verify.needs_secret() && known.is_empty() {
+        return Err(Refusal::secret_missing(&policy.secrets));
+    }
+    if request.method != http::Method::POST {
+        return Err(Refusal::method(&request.method));
+    }
+    let coding = Coding::of(&request.headers).map_err(Refusal::media)?;
+    if request.body.len() > policy.body_bytes_max {
+        return Err(Refusal::too_large(policy.body_bytes_max));
+    }
+    if !policy.admits(request.source_ip) {
+        return Err(Refusal::address(request.source_ip));
+    }
+    authenticate(target, request, public_url, &known, now)?;
+    judge(target, request, coding, Limits::of(config))
+}
+

@@ -1,0 +1,130 @@
+//! Starting and stopping a host: database, packs, doors; then the same backwards.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle,
+    time::{interval, timeout},
+};
+
+use crate::{
+    clock::Clock,
+    config::{Config, Environment},
+    host::Host,
+    ingest::{Ingest, Writers},
+    limits::{HostLimits, Sampler},
+    pack,
+    registry::Registry,
+    secret::{self, MasterKey},
+    store::{self, Database, tokens},
+    web::{self, server},
+};
+
+/// A host at work.
+pub struct Running {
+    pub host: Arc<Host>,
+    /// Where it listens: the port that it was given when 0 was asked for.
+    pub address: SocketAddr,
+    pub admin_address: Option<SocketAddr>,
+    database: Database,
+    writers: Writers,
+    stop: watch::Sender<bool>,
+    servers: Vec<JoinHandle<()>>,
+    refresher: JoinHandle<()>,
+}
+
+/// How long the last batch may take when the host stops.
+const WRITERS_WAIT: Duration = Duration::from_secs(15);
+/// How often secret files are looked at again.
+const SECRETS_INTERVAL: Duration = Duration::from_secs(2);
+
+impl Running {
+    /// Returns when the host accepts requests.
+    pub async fn start(mut config: Config, environment: &Environment, clock: Clock) -> Result<Self> {
+        // Bound before anything else: a port that is taken is the quickest thing to find out.
+        let listener = bind(config.listen, "listen").await?;
+        let address = listener.local_addr()?;
+        config.listen = address;
+        let admin_listener = match config.admin_listen {
+            Some(admin) => Some(bind(admin, "admin_listen").await?),
+            None => None,
+        };
+        let master_key = MasterKey::load_or_make(&config.master_key_file())?;
+        let admin_token = secret::load_or_make_token(&config.admin_token_file())?;
+
+        let database = Database::open(&config, environment).await?;
+        let pool = database.pool().await?;
+        store::migrate(&pool).await?;
+        tokens::upsert(&pool, &secret::hash(&admin_token), "admin token of the data folder", clock.now()).await?;
+
+        let loaded = pack::load_all(&config.packs, &config).map_err(anyhow::Error::msg)?;
+        let registry = Registry::build(loaded, &pool, &master_key, &clock).await.context("issuing endpoint keys")?;
+        let sources = config.secret_sources(environment);
+        let secrets = sources.read(registry.secret_names());
+        let (ingest, writers) = Ingest::start(&config, &database, &clock);
+        let host = Arc::new(Host {
+            public_url: config.public_url(),
+            limits: HostLimits::new(&config, &clock),
+            strangers: Sampler::new(config.stranger_rows_per_second, &clock),
+            registry: ArcSwap::from_pointee(registry),
+            secrets: ArcSwap::from_pointee(secrets),
+            sources,
+            master_key,
+            ingest,
+            pool,
+            clock,
+            config,
+        });
+
+        let (stop, stopped) = watch::channel(false);
+        let mut servers = Vec::new();
+        let mut admin_address = None;
+        let mut door = |listener, router| {
+            servers.push(tokio::spawn(server::serve(listener, router, host.config.clone(), stopped.clone())));
+        };
+        match admin_listener {
+            Some(admin) => {
+                admin_address = Some(admin.local_addr()?);
+                door(admin, web::admin(&host));
+                door(listener, web::public(&host));
+            }
+            None => door(listener, web::both(&host)),
+        }
+        let refresher = tokio::spawn(refresh_secrets(host.clone()));
+        Ok(Self { host, address, admin_address, database, writers, stop, servers, refresher })
+    }
+
+    /// Stops accepting, lets what is in flight finish, writes what waits, and stops the database last.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        for server in self.servers {
+            server.await.ok();
+        }
+        self.refresher.abort();
+        self.refresher.await.ok();
+        self.host.pool.close().await;
+        // The last handle of the queue: the writers see its end and finish what waits.
+        drop(self.host);
+        if timeout(WRITERS_WAIT, self.writers.finish()).await.is_err() {
+            tracing::warn!("a connection that does not end kept the writers from finishing");
+        }
+        self.database.close().await;
+    }
+}
+
+async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("`{setting}`: can't listen on {address}"))
+}
+
+async fn refresh_secrets(host: Arc<Host>) {
+    let mut ticks = interval(SECRETS_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let host = host.clone();
+        // Files are read: that may wait for a disk.
+        if tokio::task::spawn_blocking(move || host.refresh_secrets()).await.is_err() {
+            tracing::error!("looking for secrets failed");
+        }
+    }
+}

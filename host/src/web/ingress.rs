@@ -1,0 +1,48 @@
+//! The public door: one webhook request in, one answer out.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    extract::{ConnectInfo, Path, Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use crate::{
+    host::Host,
+    model::Answer,
+    receive::{self, Receipt, Refusal},
+};
+
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+pub(super) async fn ingress(
+    State(host): State<Arc<Host>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(key): Path<String>,
+    request: Request,
+) -> Response {
+    let (head, body) = request.into_parts();
+    match receive::receive(&host, peer.ip(), &key, head, body).await {
+        Receipt::Answered(answer) => answered(answer),
+        Receipt::Replayed(answer) => ([(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"))], answered(answer)).into_response(),
+        Receipt::Refused(id, refusal) => refused(&refusal, &refusal.problem(id)),
+    }
+}
+
+fn answered(answer: Answer) -> Response {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    (status, [(header::CONTENT_TYPE, answer.content_type)], answer.body).into_response()
+}
+
+fn refused(refusal: &Refusal, problem: &receive::Problem<'_>) -> Response {
+    let mut response = super::error::problem(problem);
+    let headers = response.headers_mut();
+    if let Some(wait) = refusal.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+    }
+    if refusal.status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
+}
