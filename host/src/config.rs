@@ -194,6 +194,13 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|text| !text.is_empty())
     }
 
+    /// The same with one more variable.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// `HOOKPACK_SECRET_GITHUB_WEBHOOK` as `github_webhook`, and so on.
     fn secrets(&self) -> BTreeMap<String, String> {
         let secret = |(name, value): (&String, &String)| {

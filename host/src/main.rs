@@ -1,1 +1,7 @@
-fn main() {}
+//! The `hookpack` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hookpack::cli::main()
+}

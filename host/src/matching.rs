@@ -1,6 +1,6 @@
 //! `match`: which requests a trigger is for.
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use crate::{
     request::Inbound,
@@ -57,11 +57,49 @@ impl Condition {
 /// Equality as an author means it: `1` is `1.0`, and a header's text `1` is the number 1 of the YAML.
 fn equal(expected: &Value, got: &Value) -> bool {
     match (expected, got) {
-        (Value::Number(expected), Value::Number(got)) => {
-            expected == got || expected.as_f64().is_some() && expected.as_f64() == got.as_f64() && expected.as_i64() == got.as_i64()
-        }
         (Value::Number(expected), Value::String(got)) => expected.to_string() == *got,
         (Value::Bool(expected), Value::String(got)) => expected.to_string() == *got,
-        _ => expected == got,
+        _ => same(expected, got),
+    }
+}
+
+/// Whether two documents are the same: numbers by value however they are written, members in any order.
+pub fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => one == other || same_number(one, other),
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one.iter().all(|(name, value)| other.get(name).is_some_and(|other| same(value, other)))
+        }
+        _ => one == other,
+    }
+}
+
+/// Two integers that a float can't tell apart are different.
+fn same_number(one: &Number, other: &Number) -> bool {
+    match (one.as_i128(), other.as_i128()) {
+        (Some(one), Some(other)) => one == other,
+        _ => one.as_f64().is_some() && one.as_f64() == other.as_f64(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_compared_by_value() {
+        let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        for (one, other) in [("1", "1.0"), ("[1e2]", "[100]"), (r#"{"a":1,"b":2}"#, r#"{"b":2,"a":1}"#)] {
+            assert!(same(&parse(one), &parse(other)), "{one} {other}");
+        }
+        for (one, other) in [("9007199254740993", "9007199254740992"), ("1", "true"), ("[1]", "[1,2]")] {
+            assert!(!same(&parse(one), &parse(other)), "{one} {other}");
+        }
+        assert!(equal(&parse("1"), &parse("\"1\"")));
+        assert!(!same(&parse("1"), &parse("\"1\"")));
     }
 }

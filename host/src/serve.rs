@@ -58,7 +58,7 @@ impl Running {
         store::migrate(&pool).await?;
         tokens::upsert(&pool, &secret::hash(&admin_token), "admin token of the data folder", clock.now()).await?;
 
-        let loaded = pack::load_all(&config.packs, &config).map_err(anyhow::Error::msg)?;
+        let loaded = pack::load_all(&config.packs, "", &config).map_err(anyhow::Error::msg)?;
         let registry = Registry::build(loaded, &pool, &master_key, &clock).await.context("issuing endpoint keys")?;
         let sources = config.secret_sources(environment);
         let secrets = sources.read(registry.secret_names());

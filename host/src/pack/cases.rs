@@ -119,6 +119,31 @@ pub fn secrets(pack: &Pack) -> Secrets {
 }
 
 impl Case {
+    /// A case that nobody wrote down: this JSON body to that trigger or pack.
+    pub fn of_body(target_ref: &str, body: Vec<u8>, mut headers: HeaderMap) -> Self {
+        headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+        let request = CaseRequest {
+            method: Method::POST,
+            query: Vec::new(),
+            headers,
+            body: body.into(),
+            sign: Sign::Yes { secret: None, at: 0 },
+            tamper: None,
+            source_ip: IpAddr::from([127, 0, 0, 1]),
+        };
+        let at = super::diagnostics::Source::new("", "").start();
+        Self { name: String::new(), target_ref: target_ref.to_owned(), at, request, expect: Expect::default() }
+    }
+
+    /// The same with these headers in place of its own of their names.
+    #[must_use]
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
+        for (name, value) in &headers {
+            self.request.headers.insert(name, value.clone());
+        }
+        self
+    }
+
     /// The request as its sender would make it at `now`, to the URL `public_url` + `path`.
     pub fn outgoing(
         &self,

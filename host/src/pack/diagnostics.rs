@@ -2,7 +2,7 @@
 
 use std::{fmt, fmt::Write as _, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One file of a pack, as text, with the name under which people know it.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,17 +32,17 @@ pub struct Place {
 }
 
 /// One thing that is wrong (or, as a warning, doubtful) in a pack.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     pub file: String,
     pub line: u32,
     pub column: u32,
     pub message: String,
     /// What would be right.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
     /// The line of the source that it points at.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source_line: String,
 }
 

@@ -49,8 +49,9 @@ impl Loaded {
     }
 }
 
-/// Loads every pack of a folder. An error is the folder's own; faults in packs are in what is returned.
-pub fn load_all(packs: &Path, limits: &Config) -> Result<Loaded, String> {
+/// Loads every pack of a folder; `shown` stands before the packs' names in reports. An error is the folder's own;
+/// faults in packs are in what is returned.
+pub fn load_all(packs: &Path, shown: &str, limits: &Config) -> Result<Loaded, String> {
     let told = |error: std::io::Error| format!("the packs folder {}: {error}", packs.display());
     let mut entries = Vec::new();
     for entry in fs::read_dir(packs).map_err(told)? {
@@ -65,7 +66,7 @@ pub fn load_all(packs: &Path, limits: &Config) -> Result<Loaded, String> {
         if name.starts_with('.') || !is_folder {
             continue;
         }
-        match load_one(&entry.path(), &name, limits) {
+        match load_one(&entry.path(), &joined(shown, &name), limits) {
             Ok((pack, report)) => {
                 loaded.packs.push(Arc::new(pack));
                 loaded.warnings.absorb(report);
@@ -73,8 +74,12 @@ pub fn load_all(packs: &Path, limits: &Config) -> Result<Loaded, String> {
             Err(refused) => loaded.refused.push(refused),
         }
     }
-    refuse_twins(&mut loaded);
+    refuse_twins(&mut loaded, shown);
     Ok(loaded)
+}
+
+fn joined(shown: &str, name: &str) -> String {
+    if shown.is_empty() { name.to_owned() } else { format!("{}/{name}", shown.trim_end_matches('/')) }
 }
 
 /// Loads one pack; `name` is what its files are called in the report.
@@ -212,7 +217,7 @@ fn host_versions(node: &Node, report: &mut Report) {
 }
 
 /// Of two packs with one ref neither silently wins.
-fn refuse_twins(loaded: &mut Loaded) {
+fn refuse_twins(loaded: &mut Loaded, shown: &str) {
     let mut folders: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for pack in &loaded.packs {
         folders.entry(pack.reference.clone()).or_default().push(pack.folder.clone());
@@ -226,7 +231,7 @@ fn refuse_twins(loaded: &mut Loaded) {
         let others = folders[&pack.reference].iter().filter(|folder| **folder != pack.folder);
         let others: Vec<_> = others.map(|folder| format!("`{}`", name(folder))).collect();
         let mut report = Report::default();
-        let place = super::diagnostics::Source::new(format!("{}/pack.yaml", name(&pack.folder)), "").start();
+        let place = super::diagnostics::Source::new(format!("{}/pack.yaml", joined(shown, &name(&pack.folder))), "").start();
         let help = "a ref is unique on a host: rename or remove one of them".to_owned();
         report.fault(&place, format!("the ref `{}` is also that of {}", pack.reference, others.join(" and ")), help);
         loaded.refused.push(Refused { folder: pack.folder.clone(), reference: Some(pack.reference.clone()), report });

@@ -1,0 +1,195 @@
+//! `hookpack packs`, `triggers`, `events`, `requests`: what a running host has.
+
+use std::{collections::VecDeque, process::ExitCode, time::Duration};
+
+use anyhow::Result;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::{
+    Output, Setup,
+    client::{Client, ClientArgs},
+    output,
+};
+use crate::pack::diagnostics::Fault;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct PacksArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct TriggersArgs {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct EventsArgs {
+    /// Of this trigger only.
+    #[arg(long, value_name = "REF")]
+    trigger: Option<String>,
+    /// With this idempotency key only.
+    #[arg(long)]
+    key: Option<String>,
+    #[command(flatten)]
+    rows: Rows,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RequestsArgs {
+    /// To this trigger (or pack endpoint) only.
+    #[arg(long, value_name = "REF")]
+    trigger: Option<String>,
+    /// Answered with this status only.
+    #[arg(long)]
+    status: Option<u16>,
+    /// Ended so only: accepted, bad_signature, …
+    #[arg(long)]
+    outcome: Option<String>,
+    #[command(flatten)]
+    rows: Rows,
+}
+
+#[derive(Debug, clap::Args)]
+struct Rows {
+    /// How many to show (at most 500).
+    #[arg(long, default_value_t = 20)]
+    limit: u16,
+    /// Go on showing new ones, the newest last.
+    #[arg(long, short)]
+    follow: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(super) async fn packs(setup: &Setup, args: PacksArgs) -> Result<ExitCode> {
+    let answer = Client::new(setup, args.client)?.get("/packs", &[]).await?;
+    if args.output == Output::Json {
+        output::line(&answer.to_string());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let packs = list(&answer);
+    let row = |pack: &Value| {
+        let triggers = pack["triggers"].as_array().map_or(0, Vec::len);
+        vec![text(&pack["ref"]), text(&pack["version"]), text(&pack["state"]), triggers.to_string(), text(&pack["folder"])]
+    };
+    output::table(&["PACK", "VERSION", "STATE", "TRIGGERS", "FOLDER"], packs.iter().map(row));
+    for fault in packs.iter().flat_map(|pack| list_of(&pack["faults"])) {
+        if let Ok(fault) = serde_json::from_value::<Fault>(fault.clone()) {
+            output::line(&fault.to_string());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn triggers(setup: &Setup, args: TriggersArgs) -> Result<ExitCode> {
+    let answer = Client::new(setup, args.client)?.get("/triggers", &[]).await?;
+    if args.output == Output::Json {
+        output::line(&answer.to_string());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let row = |trigger: &Value| {
+        let state = if trigger["webhook_enabled"] == true { "enabled" } else { "disabled" };
+        vec![text(&trigger["ref"]), text(&trigger["pack_version"]), state.to_owned(), text(&trigger["webhook_url"])]
+    };
+    output::table(&["TRIGGER", "PACK", "WEBHOOK", "URL"], list(&answer).iter().map(row));
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn events(setup: &Setup, args: EventsArgs) -> Result<ExitCode> {
+    let query = query([("trigger", args.trigger), ("key", args.key)]);
+    let row = |event: &Value| {
+        let payload = output::clipped(&event["payload"].to_string(), 100);
+        vec![text(&event["received_at"]), text(&event["trigger_ref"]), text(&event["id"]), text(&event["idempotency_key"]), payload]
+    };
+    let head = ["RECEIVED", "TRIGGER", "ID", "KEY", "PAYLOAD"];
+    show(setup, "/events", query, args.rows, &head, row).await
+}
+
+pub(super) async fn requests(setup: &Setup, args: RequestsArgs) -> Result<ExitCode> {
+    let status = args.status.map(|status| status.to_string());
+    let query = query([("trigger", args.trigger), ("status", status), ("outcome", args.outcome)]);
+    let row = |request: &Value| {
+        vec![
+            text(&request["received_at"]),
+            text(&request["trigger_ref"]),
+            text(&request["source_ip"]),
+            text(&request["status"]),
+            text(&request["outcome"]),
+            output::clipped(&text(&request["detail"]), 100),
+        ]
+    };
+    let head = ["RECEIVED", "TRIGGER", "FROM", "STATUS", "OUTCOME", "DETAIL"];
+    show(setup, "/requests", query, args.rows, &head, row).await
+}
+
+async fn show(
+    setup: &Setup,
+    path: &str,
+    query: Vec<(&str, String)>,
+    rows: Rows,
+    head: &[&str],
+    row: impl Fn(&Value) -> Vec<String>,
+) -> Result<ExitCode> {
+    let Rows { limit, follow, client, output } = rows;
+    let client = Client::new(setup, client)?;
+    let first = |limit: u16| [query.clone(), vec![("limit", limit.to_string())]].concat();
+    let answer = client.get(path, &first(limit)).await?;
+    if !follow {
+        match output {
+            Output::Json => output::line(&answer.to_string()),
+            Output::Text => output::table(head, list(&answer).iter().map(row)),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    // A row may be committed a little after one that is newer: what was shown is remembered, not only the last.
+    let mut seen: VecDeque<String> = VecDeque::new();
+    let mut answer = answer;
+    loop {
+        for item in list(&answer).iter().rev() {
+            let id = text(&item["id"]);
+            if seen.contains(&id) {
+                continue;
+            }
+            match output {
+                Output::Json => output::line(&item.to_string()),
+                Output::Text => output::line(&row(item).join("  ")),
+            }
+            seen.push_back(id);
+            if seen.len() > 2000 {
+                seen.pop_front();
+            }
+        }
+        sleep(Duration::from_secs(1)).await;
+        answer = client.get(path, &first(500)).await?;
+    }
+}
+
+fn query<const N: usize>(pairs: [(&'static str, Option<String>); N]) -> Vec<(&'static str, String)> {
+    pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn list(answer: &Value) -> &[Value] {
+    list_of(&answer["data"])
+}
+
+fn list_of(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A string without its quotes; nothing for null.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,36 @@
+//! What people and scripts read: lines and tables on standard output, errors on standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+/// A line on standard output. Whoever closed the pipe has read enough.
+pub(super) fn line(text: &str) {
+    drop(writeln!(io::stdout().lock(), "{text}"));
+}
+
+pub(super) fn error(text: &str) {
+    drop(writeln!(io::stderr().lock(), "error: {text}"));
+}
+
+/// Columns aligned, long cells wrapped to the terminal; in a pipe nothing is wrapped.
+pub(super) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(head.to_vec());
+    if io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    for row in rows {
+        table.add_row(row);
+    }
+    line(&table.trim_fmt());
+}
+
+/// At most so many characters, on one line.
+pub(super) fn clipped(text: &str, characters: usize) -> String {
+    let text = text.replace('\n', " ");
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

@@ -1,0 +1,97 @@
+//! `hookpack serve`
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{ServeArgs, Setup, curl, output};
+use crate::{clock::Clock, host::Host, serve::Running, telemetry};
+
+pub(super) async fn run(setup: &Setup, args: ServeArgs) -> Result<ExitCode> {
+    let config = setup.config(args.flags())?;
+    telemetry::start(&config)?;
+    let (mut interrupt, mut terminate) = signals()?;
+    let running = tokio::select! {
+        started = Running::start(config, &setup.environment, Clock::System) => started?,
+        _ = interrupt.recv() => return Ok(ExitCode::FAILURE),
+        _ = terminate.recv() => return Ok(ExitCode::FAILURE),
+    };
+    greet(&running);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping: no new requests, those in flight are finished");
+    running.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ctrl-C, and what a service manager sends.
+pub(super) fn signals() -> Result<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)> {
+    let interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    Ok((interrupt, terminate))
+}
+
+/// What a person needs next: what runs, what doesn't, where to send, a line that works.
+fn greet(running: &Running) {
+    let host = &running.host;
+    output::line(&format!("Hookpack {} listens on http://{}", env!("CARGO_PKG_VERSION"), running.address));
+    if let Some(admin) = running.admin_address {
+        output::line(&format!("management API on http://{admin}"));
+    }
+    packs(host);
+    endpoints(host);
+    for name in host.missing_secrets() {
+        let variable = name.to_uppercase().replace('-', "_");
+        output::line(&format!("secret missing: {name} (set HOOKPACK_SECRET_{variable}, or put a file into secrets_dir)"));
+    }
+    if let Some(line) = curl::line(host) {
+        output::line(&format!("\nTry it:\n{line}"));
+    }
+    output::line("\nWatch it:\nhookpack requests --follow");
+}
+
+fn packs(host: &Host) {
+    let registry = host.registry.load();
+    for pack in registry.packs() {
+        let count = pack.triggers.len();
+        let plural = if count == 1 { "" } else { "s" };
+        output::line(&format!("pack {} {}: {count} trigger{plural}", pack.reference, pack.version));
+    }
+    let report = registry.loaded.report();
+    for warning in &report.warnings {
+        tracing::warn!("{warning}");
+    }
+    for refused in &registry.loaded.refused {
+        output::line(&format!("pack {} is refused:", refused.folder.display()));
+        for fault in &refused.report.faults {
+            output::line(&fault.to_string());
+        }
+    }
+    if registry.packs().is_empty() {
+        output::line(&format!("no pack runs: put one into {}", host.config.packs.display()));
+    }
+}
+
+fn endpoints(host: &Host) {
+    let registry = host.registry.load();
+    let pack_refs = registry.packs().iter().map(|pack| pack.reference.as_str());
+    let trigger_refs = registry.triggers().map(|trigger| trigger.reference.as_str());
+    let mut rows = Vec::new();
+    for owner_ref in pack_refs.chain(trigger_refs) {
+        for endpoint in registry.endpoints_of(owner_ref) {
+            let url = endpoint.key.as_deref().map_or_else(
+                || "sealed with another host's master key".to_owned(),
+                |key| host.webhook_url(key),
+            );
+            let verify = if endpoint.target.policy().verify.needs_secret() { "signed" } else { "secret URL only" };
+            rows.push(vec![owner_ref.to_owned(), verify.to_owned(), url]);
+        }
+    }
+    if !rows.is_empty() {
+        output::line("");
+        output::table(&["RECEIVES FOR", "VERIFIED BY", "URL"], rows);
+    }
+}
