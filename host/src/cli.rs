@@ -95,7 +95,8 @@ struct Setup {
 impl Setup {
     /// The settings, with these flags on top.
     fn config(&self, flags: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Result<Config> {
-        let given = flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))));
+        let given =
+            flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))));
         Config::load(self.config.as_deref(), &self.environment, given.collect::<Map<_, _>>())
     }
 }

@@ -79,12 +79,16 @@ fn content_of(headers: &HeaderMap) -> Result<Content, String> {
     let mut parts = text.split(';').map(str::trim);
     let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
     if kind != "application/json" && kind != "text/json" && !kind.ends_with("+json") {
-        return Err(format!("Content-Type `{}` is not understood here; send application/json", clipped(&kind)));
+        return Err(format!(
+            "Content-Type `{}` is not understood here; send application/json",
+            clipped(&kind)
+        ));
     }
     for part in parts {
         if let Some((name, value)) = part.split_once('=')
             && name.trim().eq_ignore_ascii_case("charset")
-            && !["utf-8", "utf8", "us-ascii"].contains(&value.trim().trim_matches('"').to_ascii_lowercase().as_str())
+            && !["utf-8", "utf8", "us-ascii"]
+                .contains(&value.trim().trim_matches('"').to_ascii_lowercase().as_str())
         {
             return Err(format!("charset `{}` is not understood here; send UTF-8", clipped(value)));
         }
@@ -102,7 +106,10 @@ fn compression_of(headers: &HeaderMap) -> Result<Compression, String> {
         "identity" | "" => Ok(Compression::Identity),
         "gzip" | "x-gzip" => Ok(Compression::Gzip),
         "deflate" => Ok(Compression::Deflate),
-        other => Err(format!("Content-Encoding `{}` is not understood here; send gzip, deflate or none", clipped(other))),
+        other => Err(format!(
+            "Content-Encoding `{}` is not understood here; send gzip, deflate or none",
+            clipped(other)
+        )),
     }
 }
 
@@ -212,16 +219,30 @@ mod tests {
             let coding = coding(&[("content-encoding", name)]).unwrap();
             assert_eq!(coding.decode(&body, json.len()).unwrap().text, json);
             assert_eq!(coding.decode(&body, json.len() - 1).unwrap_err(), Undecodable::TooLarge);
-            assert!(matches!(coding.decode(&body.slice(..body.len() / 2), json.len()), Err(Undecodable::Broken(_))));
+            assert!(matches!(
+                coding.decode(&body.slice(..body.len() / 2), json.len()),
+                Err(Undecodable::Broken(_))
+            ));
         }
     }
 
     #[test]
     fn content_types_and_charsets_are_understood_or_named() {
-        for fine in ["application/json", "application/JSON; charset=UTF-8", "application/vnd.github+json", "text/json"] {
+        for fine in [
+            "application/json",
+            "application/JSON; charset=UTF-8",
+            "application/vnd.github+json",
+            "text/json",
+        ] {
             assert!(coding(&[("content-type", fine)]).is_ok(), "{fine}");
         }
-        for wrong in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1", "json", ""] {
+        for wrong in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/json; charset=latin1",
+            "json",
+            "",
+        ] {
             println!("{}", coding(&[("content-type", wrong)]).unwrap_err());
         }
         assert!(coding(&[("content-encoding", "br")]).is_err());
@@ -231,7 +252,9 @@ mod tests {
     #[test]
     fn numbers_keep_their_text() {
         let coding = coding(&[]).unwrap();
-        for text in ["12345678901234567890123", "1.0", "1e5", "1E5", "1e+5", "-0", "0.10", "1e400", "-1.50E-7"] {
+        for text in
+            ["12345678901234567890123", "1.0", "1e5", "1E5", "1e+5", "-0", "0.10", "1e400", "-1.50E-7"]
+        {
             let body = Bytes::from(format!("[{text}]"));
             let payload = coding.decode(&body, 100).unwrap();
             assert_eq!(payload.value.to_string(), format!("[{text}]"));
@@ -241,7 +264,10 @@ mod tests {
         let twice = Bytes::from(r#"{"a":1E5,"a":2}"#);
         assert_eq!(coding.decode(&twice, 100).unwrap().value.to_string(), r#"{"a":2}"#);
         for broken in ["", "{", "[01]", "{\"a\":\"\\ud800\"}", "[1] x", "\u{feff}1", "NaN"] {
-            assert!(matches!(coding.decode(&Bytes::from(broken), 100), Err(Undecodable::Broken(_))), "{broken}");
+            assert!(
+                matches!(coding.decode(&Bytes::from(broken), 100), Err(Undecodable::Broken(_))),
+                "{broken}"
+            );
         }
         let deep = Bytes::from("[".repeat(200) + &"]".repeat(200));
         assert!(matches!(coding.decode(&deep, 1000), Err(Undecodable::Broken(_))));

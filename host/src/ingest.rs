@@ -76,7 +76,8 @@ impl Ingest {
         let queues = Arc::new(Mutex::new(Queues { deliveries: deliveries_waiting, logs: logs_waiting }));
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let writers = (0..config.writers()).map(|number| {
-            let writer = writer::Writer::new(config, database, queues.clone(), queued_bytes.clone(), clock.clone());
+            let writer =
+                writer::Writer::new(config, database, queues.clone(), queued_bytes.clone(), clock.clone());
             // One of them also tidies up; more would only get in each other's way.
             tokio::spawn(writer.run(number == 0))
         });
@@ -139,7 +140,8 @@ impl Delivery {
     /// What it weighs while it waits.
     fn bytes(&self) -> usize {
         let events = self.events.iter().map(|event| event.payload.len() + event.metadata.len());
-        let quarantined = self.quarantined.iter().map(|quarantined| quarantined.body.len() + quarantined.headers.len());
+        let quarantined =
+            self.quarantined.iter().map(|quarantined| quarantined.body.len() + quarantined.headers.len());
         events.chain(quarantined).sum()
     }
 }

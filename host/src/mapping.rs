@@ -21,7 +21,12 @@ pub struct Unmapped(pub String);
 
 impl Mapping {
     /// The event's payload; `None` when it is the payload as it came.
-    pub fn apply(&self, request: &Inbound, payload: &Value, trigger_ref: &str) -> Result<Option<Value>, Unmapped> {
+    pub fn apply(
+        &self,
+        request: &Inbound,
+        payload: &Value,
+        trigger_ref: &str,
+    ) -> Result<Option<Value>, Unmapped> {
         match self {
             Self::Nothing => Ok(None),
             Self::Fields(tree) => tree.map(request, payload).map(Some),

@@ -4,13 +4,13 @@ pub mod cases;
 pub mod diagnostics;
 mod folder;
 mod load;
+pub mod presets;
 mod read;
 mod read_mapping;
 mod read_policy;
 mod read_schema;
 mod read_trigger;
 mod read_verify;
-pub mod presets;
 mod yaml;
 
 use std::{path::PathBuf, sync::Arc};
@@ -62,7 +62,8 @@ impl Pack {
 
     /// Every secret that the pack names, each once.
     pub fn secret_names(&self) -> impl Iterator<Item = &str> {
-        let policies = std::iter::once(&self.policy).chain(self.triggers.iter().map(|trigger| &trigger.policy));
+        let policies =
+            std::iter::once(&self.policy).chain(self.triggers.iter().map(|trigger| &trigger.policy));
         policies.flat_map(|policy| &policy.secrets).map(String::as_str)
     }
 }

@@ -36,7 +36,7 @@ pub enum Receipt {
     Answered(Answer),
     /// The same answer as the first delivery of this key got.
     Replayed(Answer),
-    Refused(Uuid, Refusal),
+    Refused(Refusal),
 }
 
 /// How a request ended that was not refused.
@@ -45,11 +45,12 @@ enum Ended {
     Ignored(Answer),
 }
 
-/// Takes one request from the door to the table; the sender's answer follows from what this returns.
-pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Body) -> Receipt {
+/// Takes one request from the door to the table; the sender's answer follows from what this returns, with
+/// the id of the request's row in the log.
+pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Body) -> (Uuid, Receipt) {
     let mut log = begin(host, peer, &head);
     let id = log.id;
-    match story(host, key, head, body, &mut log).await {
+    let receipt = match story(host, key, head, body, &mut log).await {
         Ok(Ended::Stored(Stored::First, answer)) => Receipt::Answered(answer),
         Ok(Ended::Stored(Stored::Repeated(answer), _)) => Receipt::Replayed(answer),
         Ok(Ended::Ignored(answer)) => {
@@ -63,9 +64,10 @@ pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Bo
             log.outcome = refusal.outcome;
             log.detail.clone_from(&refusal.detail);
             note(host, log);
-            Receipt::Refused(id, refusal)
+            Receipt::Refused(refusal)
         }
-    }
+    };
+    (id, receipt)
 }
 
 /// Every check in its order; the first that fails ends it. A delivery that gets through is committed,
@@ -112,7 +114,10 @@ fn begin(host: &Host, peer: IpAddr, head: &Parts) -> LogRow {
         trigger_ref: None,
         endpoint_key_id: None,
         source_ip: source_of(peer, &head.headers, &host.config.trusted_proxies),
-        user_agent: head.headers.get(http::header::USER_AGENT).map(|line| clipped(&String::from_utf8_lossy(line.as_bytes()))),
+        user_agent: head
+            .headers
+            .get(http::header::USER_AGENT)
+            .map(|line| clipped(&String::from_utf8_lossy(line.as_bytes()))),
         method: clipped(head.method.as_str()),
         body_bytes: 0,
         status: 0,
@@ -178,7 +183,11 @@ fn deliverable(target: &Target, request: &Inbound, judged: Judged, log: &mut Log
     log.status = answer.status;
     // A quarantined delivery is not yet stored as an event: its sender may send it again.
     let key = key.filter(|_| !events.is_empty()).zip(policy.idempotency.as_ref());
-    let key = key.map(|(key, rule)| DeliveryKey { owner_ref: target.owner_ref().to_owned(), key, window: rule.window });
+    let key = key.map(|(key, rule)| DeliveryKey {
+        owner_ref: target.owner_ref().to_owned(),
+        key,
+        window: rule.window,
+    });
     Some(Delivery { events, quarantined, key, answer, log: log.clone() })
 }
 
@@ -221,14 +230,17 @@ fn ignored(target: &Target) -> Answer {
 
 /// Logs a refusal; of the ones that any stranger can cause without end, only so many a second.
 fn note(host: &Host, mut log: LogRow) {
-    let stranger = log.outcome == Outcome::UnknownKey || (log.outcome == Outcome::RateLimited && !log.verified);
+    let stranger =
+        log.outcome == Outcome::UnknownKey || (log.outcome == Outcome::RateLimited && !log.verified);
     if stranger {
         match host.strangers.sample() {
             None => return,
             Some(0) => {}
             Some(left_out) => {
-                let told = format!("{left_out} more by strangers were left out of the log since the last such row");
-                log.detail = Some(log.detail.map_or_else(|| told.clone(), |detail| format!("{detail}; {told}")));
+                let told =
+                    format!("{left_out} more by strangers were left out of the log since the last such row");
+                log.detail =
+                    Some(log.detail.map_or_else(|| told.clone(), |detail| format!("{detail}; {told}")));
             }
         }
     }

@@ -168,14 +168,21 @@ async fn issue_key(
     let mut connection = pool.acquire().await?;
     let mut transaction = connection.begin().await?;
     if endpoints::open(&mut transaction, owner_ref, kind, now).await? {
-        endpoints::insert_key(&mut transaction, Uuid::now_v7(), owner_ref, &secret::hash(&key), &sealed, now).await?;
+        endpoints::insert_key(&mut transaction, Uuid::now_v7(), owner_ref, &secret::hash(&key), &sealed, now)
+            .await?;
     }
     transaction.commit().await?;
     Ok(true)
 }
 
-fn endpoint(row: &KeyRow, target: Target, limit: Option<Arc<TriggerLimit>>, master_key: &MasterKey) -> Endpoint {
-    let key = master_key.open(&row.key_sealed, &row.owner_ref).and_then(|bytes| String::from_utf8(bytes).ok());
+fn endpoint(
+    row: &KeyRow,
+    target: Target,
+    limit: Option<Arc<TriggerLimit>>,
+    master_key: &MasterKey,
+) -> Endpoint {
+    let key =
+        master_key.open(&row.key_sealed, &row.owner_ref).and_then(|bytes| String::from_utf8(bytes).ok());
     if key.is_none() {
         tracing::warn!(
             owner = %row.owner_ref,

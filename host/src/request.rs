@@ -56,9 +56,9 @@ impl Inbound {
     /// The first value of a query parameter, decoded.
     pub fn query_value(&self, name: &str) -> Option<Cow<'_, str>> {
         let pairs = self.query.as_deref().unwrap_or_default().split('&');
-        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).find_map(|(key, value)| {
-            (form_decoded(key) == name).then(|| form_decoded(value))
-        })
+        pairs
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .find_map(|(key, value)| (form_decoded(key) == name).then(|| form_decoded(value)))
     }
 
     /// The time of receipt as everything prints it.

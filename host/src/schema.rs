@@ -53,7 +53,12 @@ impl Schema {
     ///
     /// Patterns run on an engine of linear time, so that no payload can make one slow; what that engine
     /// lacks (lookaround, backreferences) is an error here.
-    pub fn compile(schema: &Value, file: &str, documents: &Documents, regex_bytes_max: usize) -> Result<Self, Invalid> {
+    pub fn compile(
+        schema: &Value,
+        file: &str,
+        documents: &Documents,
+        regex_bytes_max: usize,
+    ) -> Result<Self, Invalid> {
         let built = jsonschema::options()
             .with_base_uri(format!("{BASE}{file}"))
             .with_retriever(documents.clone())
@@ -110,7 +115,8 @@ mod tests {
     fn every_violation_has_a_pointer_a_rule_and_a_message() {
         let schema = json!({"type": "object", "required": ["a"], "properties": {"b": {"type": "array", "items": {"type": "integer"}}}});
         let violations = compile(&schema).unwrap().check(&json!({"b": [1, "x"]})).unwrap_err();
-        let told: Vec<_> = violations.iter().map(|v| (v.pointer.as_str(), v.rule.as_str(), v.message.as_str())).collect();
+        let told: Vec<_> =
+            violations.iter().map(|v| (v.pointer.as_str(), v.rule.as_str(), v.message.as_str())).collect();
         assert_eq!(
             told,
             [

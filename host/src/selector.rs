@@ -62,8 +62,7 @@ impl Selector {
     }
 
     /// What would have been right, for whoever wrote one wrong.
-    pub const HELP: &str =
-        "a selector is `header:NAME`, `query:NAME`, `path`, `method`, `body` or a JSONPath (RFC 9535) such as `$.a.b`";
+    pub const HELP: &str = "a selector is `header:NAME`, `query:NAME`, `path`, `method`, `body` or a JSONPath (RFC 9535) such as `$.a.b`";
 
     /// Whether it can only ever select one value.
     pub fn is_singular(&self) -> bool {
@@ -113,7 +112,9 @@ impl JsonPath {
         let query = Query::of(parse_json_path(text).map_err(|error| in_the_authors_words(text, &error))?);
         // The library reads `$.a b` as one name; RFC 9535 wants such a name in quotes.
         if !text.contains(['\'', '"']) && query.names().any(|name| name.contains(char::is_whitespace)) {
-            return Err(format!("`{text}` is not a JSONPath: a name with a blank stands in quotes: `$['a b']`"));
+            return Err(format!(
+                "`{text}` is not a JSONPath: a name with a blank stands in quotes: `$['a b']`"
+            ));
         }
         Ok(Self { text: text.to_owned(), query })
     }
@@ -163,7 +164,9 @@ impl Query {
         let mut parts = vec![Vec::new()];
         for segment in &query.segments {
             match (segment, parts.last_mut()) {
-                (Segment::Selector(PathSelector::Name(name)), Some(part)) => part.push(Step::Name(name.clone())),
+                (Segment::Selector(PathSelector::Name(name)), Some(part)) => {
+                    part.push(Step::Name(name.clone()))
+                }
                 (Segment::Selector(PathSelector::Index(index)), Some(part)) => part.push(Step::Index(*index)),
                 (Segment::Selector(PathSelector::Wildcard), _) => parts.push(Vec::new()),
                 _ => return Self::Full(query),
@@ -259,7 +262,9 @@ mod tests {
 
     #[test]
     fn a_wrong_selector_says_what_is_wrong() {
-        for text in ["$.a[", "$.a..", "header:", "header:a b", "query:", "headers:x", "$.a[?length()]", "$ .a b"] {
+        for text in
+            ["$.a[", "$.a..", "header:", "header:a b", "query:", "headers:x", "$.a[?length()]", "$ .a b"]
+        {
             let error = Selector::parse(text).unwrap_err();
             println!("{error}");
             assert!(error.contains('`'), "{error}");

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle,
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinHandle,
     time::{interval, timeout},
 };
 
@@ -56,10 +59,12 @@ impl Running {
         let database = Database::open(&config, environment).await?;
         let pool = database.pool().await?;
         store::migrate(&pool).await?;
-        tokens::upsert(&pool, &secret::hash(&admin_token), "admin token of the data folder", clock.now()).await?;
+        tokens::upsert(&pool, &secret::hash(&admin_token), "admin token of the data folder", clock.now())
+            .await?;
 
         let loaded = pack::load_all(&config.packs, "", &config).map_err(anyhow::Error::msg)?;
-        let registry = Registry::build(loaded, &pool, &master_key, &clock).await.context("issuing endpoint keys")?;
+        let registry =
+            Registry::build(loaded, &pool, &master_key, &clock).await.context("issuing endpoint keys")?;
         let sources = config.secret_sources(environment);
         let secrets = sources.read(registry.secret_names());
         let (ingest, writers) = Ingest::start(&config, &database, &clock);

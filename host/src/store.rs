@@ -35,8 +35,11 @@ impl Database {
     pub async fn open(config: &Config, environment: &Environment) -> Result<Self> {
         if let Some(url) = &config.database_url {
             // The error of the parser may quote the password.
-            let options = PgConnectOptions::from_str(url)
-                .map_err(|_| anyhow::anyhow!("`database_url` is not a Postgres URL: postgres://user:password@host:5432/database"))?;
+            let options = PgConnectOptions::from_str(url).map_err(|_| {
+                anyhow::anyhow!(
+                    "`database_url` is not a Postgres URL: postgres://user:password@host:5432/database"
+                )
+            })?;
             return Ok(Self { options: prepared(options), embedded: None });
         }
         let options = Options {
@@ -63,7 +66,10 @@ impl Database {
         let pool = pool.connect_with(self.options.clone()).await.context("can't connect to the database")?;
         let version: String = sqlx::query_scalar("show server_version_num").fetch_one(&pool).await?;
         if version.parse::<u32>().is_ok_and(|version| version < 140_000) {
-            bail!("the database is PostgreSQL {}; Hookpack needs 14 or newer", &version[..version.len().saturating_sub(4)]);
+            bail!(
+                "the database is PostgreSQL {}; Hookpack needs 14 or newer",
+                &version[..version.len().saturating_sub(4)]
+            );
         }
         Ok(pool)
     }
@@ -80,7 +86,9 @@ impl Database {
 }
 
 fn prepared(options: PgConnectOptions) -> PgConnectOptions {
-    options.application_name("hookpack").log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5))
+    options
+        .application_name("hookpack")
+        .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5))
 }
 
 /// Brings the schema up to date; of several hosts that start at once one works and the others wait.
@@ -89,7 +97,8 @@ pub async fn migrate(pool: &PgPool) -> Result<()> {
     let mut connection = pool.acquire().await?;
     sqlx::query("create schema if not exists hookpack").execute(&mut *connection).await.ok();
     sqlx::query("set search_path to hookpack").execute(&mut *connection).await?;
-    let migrated = MIGRATIONS.run(&mut *connection).await.context("the database's schema can't be brought up to date");
+    let migrated =
+        MIGRATIONS.run(&mut *connection).await.context("the database's schema can't be brought up to date");
     // This connection's search path is changed: nobody else may get it.
     connection.close().await.ok();
     migrated

@@ -49,7 +49,12 @@ impl Verify {
     }
 
     /// Whether any of `secrets` vouches for the request at `now`. No secret, no trust.
-    pub fn check(&self, seen: &Seen<'_>, secrets: &[SecretValue], now: OffsetDateTime) -> Result<(), Unverified> {
+    pub fn check(
+        &self,
+        seen: &Seen<'_>,
+        secrets: &[SecretValue],
+        now: OffsetDateTime,
+    ) -> Result<(), Unverified> {
         match self {
             Self::Nothing => Ok(()),
             Self::Hmac(hmac) => hmac.check(seen, secrets, now),

@@ -45,6 +45,7 @@ pub fn admin(host: &Arc<Host>) -> Router {
 
 /// Both behind one address.
 pub fn both(host: &Arc<Host>) -> Router {
-    let public = Router::new().route("/api/v1/webhooks/{key}", any(ingress::ingress)).with_state(host.clone());
+    let public =
+        Router::new().route("/api/v1/webhooks/{key}", any(ingress::ingress)).with_state(host.clone());
     admin(host).merge(public)
 }

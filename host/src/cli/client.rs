@@ -31,7 +31,11 @@ pub(super) fn http() -> Result<reqwest::Client> {
         // It fails only when somebody installed one before, which is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
     });
-    reqwest::Client::builder().timeout(Duration::from_secs(60)).no_proxy().build().context("making an HTTP client")
+    reqwest::Client::builder()
+        .timeout(Duration::from_secs(60))
+        .no_proxy()
+        .build()
+        .context("making an HTTP client")
 }
 
 impl Client {
@@ -56,7 +60,10 @@ impl Client {
         let request = self.http.get(&url).query(query).bearer_auth(&self.token);
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
-        let answer: Value = response.json().await.with_context(|| format!("{url} did not answer with JSON: is that a Hookpack host?"))?;
+        let answer: Value = response
+            .json()
+            .await
+            .with_context(|| format!("{url} did not answer with JSON: is that a Hookpack host?"))?;
         if !status.is_success() {
             let detail = answer["detail"].as_str().unwrap_or("no reason given");
             bail!("{url} answered {}: {detail}", status.as_u16());
@@ -66,7 +73,10 @@ impl Client {
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
         if error.is_connect() {
-            anyhow!("no host answers at {}: start one with `hookpack serve`, or name another with --url", self.url)
+            anyhow!(
+                "no host answers at {}: start one with `hookpack serve`, or name another with --url",
+                self.url
+            )
         } else {
             anyhow!("asking {}: {error}", self.url)
         }

@@ -66,7 +66,10 @@ fn event_differences(index: usize, expected: &ExpectedEvent, event: &GotEvent, t
     if let Some(key) = &expected.key
         && Some(key) != event.key.as_ref()
     {
-        told.push(format!("event {index}: expected key {key}, got {}", event.key.as_deref().unwrap_or("none")));
+        told.push(format!(
+            "event {index}: expected key {key}, got {}",
+            event.key.as_deref().unwrap_or("none")
+        ));
     }
     if let Some(payload) = &expected.payload {
         value_differences(&format!("event {index}: payload"), payload, &event.payload, true, told);

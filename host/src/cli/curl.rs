@@ -9,16 +9,21 @@ pub(super) fn line(host: &Host) -> Option<String> {
     let mut best: Option<(bool, usize, String)> = None;
     for pack in registry.packs() {
         for case in cases::read(pack, &pack.reference, &host.config, &mut Report::default()) {
-            let Some(trigger) = pack.trigger(&case.target_ref).filter(|_| case.expect.status == 200) else { continue };
+            let Some(trigger) = pack.trigger(&case.target_ref).filter(|_| case.expect.status == 200) else {
+                continue;
+            };
             let target = Target::Trigger(trigger.clone());
             let endpoints = registry.endpoints_of(target.owner_ref());
             let Some(key) = endpoints.iter().find_map(|endpoint| endpoint.key.as_deref()) else { continue };
             let path = format!("/api/v1/webhooks/{key}");
             let rank = (target.policy().verify.needs_secret(), case.request.body.len());
-            if best.as_ref().is_some_and(|(signed, length, _)| (*signed, *length) <= rank) || case.request.body.len() > 1500 {
+            if best.as_ref().is_some_and(|(signed, length, _)| (*signed, *length) <= rank)
+                || case.request.body.len() > 1500
+            {
                 continue;
             }
-            let outgoing = case.outgoing(target.policy(), &secrets, &host.public_url, &path, host.clock.now());
+            let outgoing =
+                case.outgoing(target.policy(), &secrets, &host.public_url, &path, host.clock.now());
             if let Ok(outgoing) = outgoing {
                 best = Some((rank.0, rank.1, written(&host.webhook_url(key), &outgoing)));
             }
@@ -33,7 +38,11 @@ fn written(url: &str, outgoing: &cases::Outgoing) -> String {
         line += &format!(" -H {}", quoted(&format!("{name}: {}", String::from_utf8_lossy(value.as_bytes()))));
     }
     let query = outgoing.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
-    line + &format!(" --data-binary {} {}", quoted(&String::from_utf8_lossy(&outgoing.body)), quoted(&format!("{url}{query}")))
+    line + &format!(
+        " --data-binary {} {}",
+        quoted(&String::from_utf8_lossy(&outgoing.body)),
+        quoted(&format!("{url}{query}"))
+    )
 }
 
 /// For a POSIX shell.

@@ -1,11 +1,18 @@
 //! `hookpack demo`: the newcomer's first minute.
 
-use std::{io, net::SocketAddr, path::Path, process::ExitCode, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use http::HeaderValue;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::sleep};
 use uuid::Uuid;
 
 use super::{
@@ -16,10 +23,14 @@ use super::{
 use crate::{
     clock::Clock,
     config::{Environment, LogFormat},
+    model::Outcome,
     pack::{self, Pack, cases, diagnostics::Report},
     registry::Target,
     serve::Running,
-    store::events,
+    store::{
+        events,
+        requests::{self, RequestRow},
+    },
     telemetry,
 };
 
@@ -56,9 +67,12 @@ async fn in_folder(setup: &Setup, args: Args, folder: &Path) -> Result<ExitCode>
     telemetry::start(&config)?;
     if !config.packs.is_dir() {
         let packs = config.packs.display();
-        bail!("there is no packs folder {packs} here: run this in a checkout of Hookpack, or give --packs DIR");
+        bail!(
+            "there is no packs folder {packs} here: run this in a checkout of Hookpack, or give --packs DIR"
+        );
     }
-    let loaded = pack::load_all(&config.packs, &config.packs.to_string_lossy(), &config).map_err(anyhow::Error::msg)?;
+    let loaded = pack::load_all(&config.packs, &config.packs.to_string_lossy(), &config)
+        .map_err(anyhow::Error::msg)?;
     let environment = with_secrets(&setup.environment, &loaded.packs);
     output::line("Starting a host on a fresh store …");
     let started = async { Running::start(config, &environment, Clock::System).await };
@@ -132,7 +146,10 @@ async fn show(running: &Running) -> Result<bool> {
             };
             let endpoints = registry.endpoints_of(target.owner_ref());
             let Some(key) = endpoints.iter().find_map(|endpoint| endpoint.key.as_deref()) else {
-                surprises.push(format!("{}: {} has no URL: its webhook is not enabled", case.name, case.target_ref));
+                surprises.push(format!(
+                    "{}: {} has no URL: its webhook is not enabled",
+                    case.name, case.target_ref
+                ));
                 continue;
             };
             let (got, answer) = deliver(running, &http, &case, &target, key).await?;
@@ -145,7 +162,13 @@ async fn show(running: &Running) -> Result<bool> {
                 .iter()
                 .map(|event| format!("{} {}", event.trigger, output::clipped(&event.payload.to_string(), 60)))
                 .collect();
-            rows.push(vec![mark.to_owned(), case.target_ref.clone(), case.name.clone(), answer, events.join("\n")]);
+            rows.push(vec![
+                mark.to_owned(),
+                case.target_ref.clone(),
+                case.name.clone(),
+                answer,
+                events.join("\n"),
+            ]);
         }
         surprises.extend(report.faults.iter().map(ToString::to_string));
     }
@@ -176,11 +199,32 @@ async fn deliver(
     }
     let response = send::send(http, &format!("http://{}{path}", running.address), outgoing).await?;
     let status = response.status().as_u16();
+    let id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let logged = logged(running, id.context("the answer has no X-Request-Id")?).await?;
     let body = response.text().await?;
     let answer: Value = serde_json::from_str(&body).unwrap_or_default();
-    let got = Got { status, events: stored_events(running, &answer["data"]).await?, ..Got::default() };
-    let words = ["message", "detail"].into_iter().find_map(|key| answer["data"][key].as_str().or(answer[key].as_str()));
-    Ok((got, format!("{status} {}", words.unwrap_or(&body))))
+    let told = format!("{status} {}", logged.outcome);
+    let got = Got {
+        status,
+        outcome: Outcome::from_word(&logged.outcome),
+        detail: logged.detail,
+        events: stored_events(running, &answer["data"]).await?,
+    };
+    Ok((got, told))
+}
+
+/// The row of a request in the log; it is written a moment after the answer.
+async fn logged(running: &Running, id: Uuid) -> Result<RequestRow> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(row) = requests::get(&running.host.pool, id).await? {
+            return Ok(row);
+        }
+        if Instant::now() > deadline {
+            bail!("request {id} is not in the request log");
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// The events that an answer names, read back from the store.
@@ -210,7 +254,10 @@ fn stay(running: &Running) {
     let at = |command: &str| {
         format!("hookpack {command} --url http://{} --token \"$(cat {})\"", running.address, token.display())
     };
-    output::line(&format!("\nThe host stays up on http://{} until you press Ctrl-C. Meanwhile:\n", running.address));
+    output::line(&format!(
+        "\nThe host stays up on http://{} until you press Ctrl-C. Meanwhile:\n",
+        running.address
+    ));
     if let Some(line) = super::curl::line(host) {
         output::line(&line);
     }

@@ -79,7 +79,13 @@ pub(super) async fn packs(setup: &Setup, args: PacksArgs) -> Result<ExitCode> {
     let packs = list(&answer);
     let row = |pack: &Value| {
         let triggers = pack["triggers"].as_array().map_or(0, Vec::len);
-        vec![text(&pack["ref"]), text(&pack["version"]), text(&pack["state"]), triggers.to_string(), text(&pack["folder"])]
+        vec![
+            text(&pack["ref"]),
+            text(&pack["version"]),
+            text(&pack["state"]),
+            triggers.to_string(),
+            text(&pack["folder"]),
+        ]
     };
     output::table(&["PACK", "VERSION", "STATE", "TRIGGERS", "FOLDER"], packs.iter().map(row));
     for fault in packs.iter().flat_map(|pack| list_of(&pack["faults"])) {
@@ -98,7 +104,12 @@ pub(super) async fn triggers(setup: &Setup, args: TriggersArgs) -> Result<ExitCo
     }
     let row = |trigger: &Value| {
         let state = if trigger["webhook_enabled"] == true { "enabled" } else { "disabled" };
-        vec![text(&trigger["ref"]), text(&trigger["pack_version"]), state.to_owned(), text(&trigger["webhook_url"])]
+        vec![
+            text(&trigger["ref"]),
+            text(&trigger["pack_version"]),
+            state.to_owned(),
+            text(&trigger["webhook_url"]),
+        ]
     };
     output::table(&["TRIGGER", "PACK", "WEBHOOK", "URL"], list(&answer).iter().map(row));
     Ok(ExitCode::SUCCESS)
@@ -108,7 +119,13 @@ pub(super) async fn events(setup: &Setup, args: EventsArgs) -> Result<ExitCode> 
     let query = query([("trigger", args.trigger), ("key", args.key)]);
     let row = |event: &Value| {
         let payload = output::clipped(&event["payload"].to_string(), 100);
-        vec![text(&event["received_at"]), text(&event["trigger_ref"]), text(&event["id"]), text(&event["idempotency_key"]), payload]
+        vec![
+            text(&event["received_at"]),
+            text(&event["trigger_ref"]),
+            text(&event["id"]),
+            text(&event["idempotency_key"]),
+            payload,
+        ]
     };
     let head = ["RECEIVED", "TRIGGER", "ID", "KEY", "PAYLOAD"];
     show(setup, "/events", query, args.rows, &head, row).await

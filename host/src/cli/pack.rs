@@ -52,7 +52,11 @@ pub(super) fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
 fn load(folder: &Path, config: &Config) -> Result<Loaded> {
     let shown = folder.to_string_lossy();
     let shown = shown.trim_end_matches('/');
-    let of_packs = || std::fs::read_dir(folder).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| entry.path().join("pack.yaml").exists())));
+    let of_packs = || {
+        std::fs::read_dir(folder).is_ok_and(|mut entries| {
+            entries.any(|entry| entry.is_ok_and(|entry| entry.path().join("pack.yaml").exists()))
+        })
+    };
     if !folder.is_dir() {
         bail!("{shown}: there is no such folder");
     }
@@ -93,7 +97,12 @@ fn told(loaded: &Loaded, report: &Report) {
     }
     let (packs, faults) = (loaded.packs.len() + loaded.refused.len(), report.faults.len());
     let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
-    output::line(&format!("{}, {}, {}", count(packs, "pack"), count(faults, "fault"), count(report.warnings.len(), "warning")));
+    output::line(&format!(
+        "{}, {}, {}",
+        count(packs, "pack"),
+        count(faults, "fault"),
+        count(report.warnings.len(), "warning")
+    ));
 }
 
 /// One case that was run.
@@ -129,7 +138,11 @@ fn test(config: &Config, args: &Args) -> Result<ExitCode> {
                 output::line(&format!("{mark} {}  ({})", ran.name, ran.at));
                 ran.differences.iter().for_each(|difference| output::line(&format!("       {difference}")));
             }
-            output::line(&format!("{} passed, {failed} failed, {} faults", ran.len() - failed, report.faults.len()));
+            output::line(&format!(
+                "{} passed, {failed} failed, {} faults",
+                ran.len() - failed,
+                report.faults.len()
+            ));
         }
     }
     Ok(if failed == 0 && report.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

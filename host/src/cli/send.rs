@@ -60,7 +60,8 @@ pub(super) async fn run(setup: &Setup, args: Args) -> Result<ExitCode> {
 
 /// The pack on this machine that declares the trigger: it says how to sign.
 fn find(config: &Config, reference: &str) -> Result<(Arc<Pack>, Arc<Policy>)> {
-    let loaded = pack::load_all(&config.packs, &config.packs.to_string_lossy(), config).map_err(anyhow::Error::msg)?;
+    let loaded =
+        pack::load_all(&config.packs, &config.packs.to_string_lossy(), config).map_err(anyhow::Error::msg)?;
     for pack in &loaded.packs {
         if pack.reference == reference {
             return Ok((pack.clone(), pack.policy.clone()));
@@ -69,7 +70,8 @@ fn find(config: &Config, reference: &str) -> Result<(Arc<Pack>, Arc<Policy>)> {
             return Ok((pack.clone(), trigger.policy.clone()));
         }
     }
-    let triggers = loaded.packs.iter().flat_map(|pack| &pack.triggers).map(|trigger| trigger.reference.as_str());
+    let triggers =
+        loaded.packs.iter().flat_map(|pack| &pack.triggers).map(|trigger| trigger.reference.as_str());
     let known: Vec<_> = triggers.collect();
     bail!(
         "no pack in {} has the trigger `{reference}`; {}",
@@ -82,7 +84,8 @@ async fn url(client: &Client, pack: &Pack, reference: &str) -> Result<String> {
     let kind = if pack.reference == reference { "packs" } else { "triggers" };
     let answer = client.get(&format!("/{kind}/{reference}/webhooks"), &[]).await?;
     let url = answer["data"]["webhook_url"].as_str();
-    url.map(str::to_owned).ok_or_else(|| anyhow!("{reference} has no URL on that host: its webhook is not enabled"))
+    url.map(str::to_owned)
+        .ok_or_else(|| anyhow!("{reference} has no URL on that host: its webhook is not enabled"))
 }
 
 fn find_case(config: &Config, pack: &Pack, reference: &str, name: Option<&str>) -> Result<cases::Case> {
@@ -104,18 +107,21 @@ fn find_case(config: &Config, pack: &Pack, reference: &str, name: Option<&str>) 
 }
 
 fn header_of(line: &str) -> Result<(HeaderName, HeaderValue)> {
-    let (name, value) = line.split_once(':').ok_or_else(|| anyhow!("`{line}` is no header: write `Name: value`"))?;
+    let (name, value) =
+        line.split_once(':').ok_or_else(|| anyhow!("`{line}` is no header: write `Name: value`"))?;
     let name = name.trim().parse().with_context(|| format!("`{name}`"))?;
     Ok((name, value.trim().parse().with_context(|| format!("`{value}`"))?))
 }
 
 fn signed(case: &cases::Case, policy: &Policy, secrets: &Secrets, url: &str) -> Result<cases::Outgoing> {
     let url: http::Uri = url.parse().context("the host's webhook URL")?;
-    let base = format!("{}://{}", url.scheme_str().unwrap_or("http"), url.authority().map_or("", |it| it.as_str()));
+    let base =
+        format!("{}://{}", url.scheme_str().unwrap_or("http"), url.authority().map_or("", |it| it.as_str()));
     // A public URL with a path of its own: what stands before the API's path belongs to the base.
     let at = url.path().find("/api/v1/webhooks/").unwrap_or_default();
     let (prefix, path) = url.path().split_at(at);
-    case.outgoing(policy, secrets, &format!("{base}{prefix}"), path, Clock::System.now()).map_err(anyhow::Error::msg)
+    case.outgoing(policy, secrets, &format!("{base}{prefix}"), path, Clock::System.now())
+        .map_err(anyhow::Error::msg)
 }
 
 /// Sends it and shows the answer; a 2xx is a success.
@@ -133,7 +139,11 @@ async fn deliver(url: &str, outgoing: cases::Outgoing) -> Result<ExitCode> {
     Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-pub(super) async fn send(http: &reqwest::Client, url: &str, outgoing: cases::Outgoing) -> Result<reqwest::Response> {
+pub(super) async fn send(
+    http: &reqwest::Client,
+    url: &str,
+    outgoing: cases::Outgoing,
+) -> Result<reqwest::Response> {
     let url = match &outgoing.query {
         Some(query) => format!("{url}?{query}"),
         None => url.to_owned(),

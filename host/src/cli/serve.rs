@@ -45,7 +45,9 @@ fn greet(running: &Running) {
     endpoints(host);
     for name in host.missing_secrets() {
         let variable = name.to_uppercase().replace('-', "_");
-        output::line(&format!("secret missing: {name} (set HOOKPACK_SECRET_{variable}, or put a file into secrets_dir)"));
+        output::line(&format!(
+            "secret missing: {name} (set HOOKPACK_SECRET_{variable}, or put a file into secrets_dir)"
+        ));
     }
     if let Some(line) = curl::line(host) {
         output::line(&format!("\nTry it:\n{line}"));
@@ -86,7 +88,8 @@ fn endpoints(host: &Host) {
                 || "sealed with another host's master key".to_owned(),
                 |key| host.webhook_url(key),
             );
-            let verify = if endpoint.target.policy().verify.needs_secret() { "signed" } else { "secret URL only" };
+            let verify =
+                if endpoint.target.policy().verify.needs_secret() { "signed" } else { "secret URL only" };
             rows.push(vec![owner_ref.to_owned(), verify.to_owned(), url]);
         }
     }

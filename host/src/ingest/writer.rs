@@ -124,7 +124,8 @@ impl Writer {
             let Ok(row) = logs.try_recv() else { break };
             batch.logs.push(row);
         }
-        self.queued_bytes.fetch_sub(batch.deliveries.iter().map(|waiting| waiting.bytes).sum(), Ordering::Relaxed);
+        self.queued_bytes
+            .fetch_sub(batch.deliveries.iter().map(|waiting| waiting.bytes).sum(), Ordering::Relaxed);
         Some(batch)
     }
 
@@ -188,13 +189,18 @@ impl Writer {
     async fn try_once(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Outcomes>, Failure> {
         let wait = self.statement_wait;
         let connection = self.connection().await?;
-        let first: HashSet<Uuid> = within(wait, batch::store(connection, deliveries)).await?.into_iter().collect();
+        let first: HashSet<Uuid> =
+            within(wait, batch::store(connection, deliveries)).await?.into_iter().collect();
         let lost: Vec<&Delivery> = deliveries
             .iter()
             .filter(|delivery| delivery.key.is_some() && !first.contains(&delivery.log.id))
             .copied()
             .collect();
-        let answers = if lost.is_empty() { Vec::new() } else { within(wait, batch::answers(connection, &lost)).await? };
+        let answers = if lost.is_empty() {
+            Vec::new()
+        } else {
+            within(wait, batch::answers(connection, &lost)).await?
+        };
         let answers: HashMap<(&str, &str), &AnswerRow> =
             answers.iter().map(|row| ((row.owner_ref.as_str(), row.key.as_str()), row)).collect();
         let outcome = |delivery: &&Delivery| match &delivery.key {
@@ -223,7 +229,9 @@ impl Writer {
             let key = waiting.delivery.key.clone().map(|key| (key.owner_ref, key.key));
             let result = match outcome {
                 Outcomes::First => {
-                    answers.extend(key.map(|key| (key, (waiting.delivery.answer.clone(), batch::event_id(&waiting.delivery)))));
+                    answers.extend(key.map(|key| {
+                        (key, (waiting.delivery.answer.clone(), batch::event_id(&waiting.delivery)))
+                    }));
                     Ok(Stored::First)
                 }
                 Outcomes::Repeated(answer, event_id) => {
@@ -349,11 +357,13 @@ impl Failure {
     fn of(error: &sqlx::Error) -> Self {
         let told = error.to_string();
         match error {
-            sqlx::Error::Database(database) => match database.code().as_deref().and_then(|code| code.get(..2)) {
-                // Data, integrity, views, raised by a trigger of the operator's, program limits.
-                Some("22" | "23" | "44" | "P0" | "54") => Self::Data(told),
-                _ => Self::Away(told),
-            },
+            sqlx::Error::Database(database) => {
+                match database.code().as_deref().and_then(|code| code.get(..2)) {
+                    // Data, integrity, views, raised by a trigger of the operator's, program limits.
+                    Some("22" | "23" | "44" | "P0" | "54") => Self::Data(told),
+                    _ => Self::Away(told),
+                }
+            }
             sqlx::Error::Encode(_) => Self::Data(told),
             _ => Self::Away(told),
         }

@@ -74,7 +74,9 @@ impl Select {
     fn value(&self, request: &Inbound, payload: &Value) -> Result<Option<Value>, Unmapped> {
         match self.from.select(request, payload) {
             Selected::One(value) => self.converted(value).map(Some),
-            Selected::Nothing if self.required => Err(Unmapped(format!("{} is required and selects nothing", self.text))),
+            Selected::Nothing if self.required => {
+                Err(Unmapped(format!("{} is required and selects nothing", self.text)))
+            }
             Selected::Nothing => Ok(self.default.clone()),
             Selected::Many(values) if values.is_empty() && self.required => {
                 Err(Unmapped(format!("{} is required and selects nothing", self.text)))
@@ -92,7 +94,12 @@ impl Select {
             None => Ok(value.into_owned()),
             Some(_) if value.is_null() => Ok(Value::Null),
             Some(convert) => convert.apply(&value).ok_or_else(|| {
-                Unmapped(format!("{} selects {}, which can't be read as {}", self.text, kind(&value), convert.name()))
+                Unmapped(format!(
+                    "{} selects {}, which can't be read as {}",
+                    self.text,
+                    kind(&value),
+                    convert.name()
+                ))
             }),
         }
     }

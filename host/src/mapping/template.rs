@@ -93,7 +93,10 @@ impl Builder {
 
     fn add(&mut self, name: &str, source: String) -> Result<(), String> {
         self.engine.add_template_owned(name.to_owned(), source).map_err(|error| {
-            format!("this template can't be read: {}", error.detail().map_or_else(|| error.to_string(), str::to_owned))
+            format!(
+                "this template can't be read: {}",
+                error.detail().map_or_else(|| error.to_string(), str::to_owned)
+            )
         })
     }
 
@@ -105,7 +108,8 @@ impl Builder {
 impl Template {
     pub fn render(&self, request: &Inbound, payload: &Value, trigger_ref: &str) -> Result<Value, Unmapped> {
         let payload = Arc::new(payload.clone());
-        let context: Map<String, Value> = headers(request).into_iter().map(|(k, v)| (k, Value::String(v))).collect();
+        let context: Map<String, Value> =
+            headers(request).into_iter().map(|(k, v)| (k, Value::String(v))).collect();
         let context = Rendered::from_pairs([
             ("payload", Json::wrap(&payload, &payload)),
             ("headers", Rendered::from_object(Json::new(Value::Object(context)))),
@@ -126,7 +130,8 @@ impl Template {
                 let template = self.engine.get_template(name).map_err(failed)?;
                 let captured = template.render_captured(context.clone()).map_err(failed)?;
                 let value = captured.state().lookup("result").unwrap_or_default();
-                to_json(&value, 0).ok_or_else(|| Unmapped(format!("`{{{{ {text} }}}}` gives nothing that JSON can hold")))
+                to_json(&value, 0)
+                    .ok_or_else(|| Unmapped(format!("`{{{{ {text} }}}}` gives nothing that JSON can hold")))
             }
             Leaf::Text(name, text) => {
                 let failed = |error: Error| Unmapped(format!("`{text}`: {}", told(&error)));
@@ -137,7 +142,8 @@ impl Template {
             }
             Leaf::List(items) => items.iter().map(|item| self.value(item, payload, context)).collect(),
             Leaf::Object(members) => {
-                let member = |(name, leaf): &(String, Leaf)| Ok((name.clone(), self.value(leaf, payload, context)?));
+                let member =
+                    |(name, leaf): &(String, Leaf)| Ok((name.clone(), self.value(leaf, payload, context)?));
                 members.iter().map(member).collect::<Result<Map<_, _>, _>>().map(Value::Object)
             }
         }
@@ -147,10 +153,15 @@ impl Template {
 /// Headers by lower-case name, the ones that carry credentials taken out.
 fn headers(request: &Inbound) -> BTreeMap<String, String> {
     let secret = |name: &str| {
-        name.contains("signature") || name.contains("token") || name.contains("authorization") || name.contains("cookie")
+        name.contains("signature")
+            || name.contains("token")
+            || name.contains("authorization")
+            || name.contains("cookie")
     };
     let lines = request.headers.iter().filter(|(name, _)| !secret(name.as_str()));
-    lines.map(|(name, line)| (name.as_str().to_owned(), String::from_utf8_lossy(line.as_bytes()).into_owned())).collect()
+    lines
+        .map(|(name, line)| (name.as_str().to_owned(), String::from_utf8_lossy(line.as_bytes()).into_owned()))
+        .collect()
 }
 
 /// What stands between `{{` and `}}` when a leaf is nothing else.
@@ -166,7 +177,11 @@ fn plain_path(expression: &str) -> Option<JsonPath> {
     let rest = expression.strip_prefix("payload")?;
     let plain = rest.is_empty() || rest.starts_with(['.', '[']);
     let letters = rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.[]".contains(&byte));
-    if plain && letters { JsonPath::parse(&format!("${rest}")).ok().filter(JsonPath::is_singular) } else { None }
+    if plain && letters {
+        JsonPath::parse(&format!("${rest}")).ok().filter(JsonPath::is_singular)
+    } else {
+        None
+    }
 }
 
 fn told(error: &Error) -> String {
@@ -211,7 +226,9 @@ impl Json {
 
     fn wrap(root: &Arc<Value>, value: &Value) -> Rendered {
         match value {
-            Value::Object(_) | Value::Array(_) => Rendered::from_object(Self { root: root.clone(), at: Vec::new() }),
+            Value::Object(_) | Value::Array(_) => {
+                Rendered::from_object(Self { root: root.clone(), at: Vec::new() })
+            }
             scalar => scalar_value(scalar),
         }
     }
@@ -271,7 +288,9 @@ fn scalar_value(value: &Value) -> Rendered {
         Value::String(text) => Rendered::from(text.as_str()),
         Value::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(integer), _) if integer.to_string() == number.to_string() => Rendered::from(integer),
-            (_, Some(float)) if Number::from_f64(float).is_some_and(|same| same.to_string() == number.to_string()) => {
+            (_, Some(float))
+                if Number::from_f64(float).is_some_and(|same| same.to_string() == number.to_string()) =>
+            {
                 Rendered::from(float)
             }
             _ => Rendered::from_object(ExactNumber(number.clone())),
@@ -300,9 +319,12 @@ fn to_json(value: &Rendered, depth: usize) -> Option<Value> {
             _ => f64::try_from(value.clone()).ok().and_then(Number::from_f64).map(Value::Number),
         },
         ValueKind::String => value.as_str().map(|text| Value::String(text.to_owned())),
-        ValueKind::Seq | ValueKind::Iterable => {
-            value.try_iter().ok()?.map(|item| to_json(&item, depth + 1)).collect::<Option<_>>().map(Value::Array)
-        }
+        ValueKind::Seq | ValueKind::Iterable => value
+            .try_iter()
+            .ok()?
+            .map(|item| to_json(&item, depth + 1))
+            .collect::<Option<_>>()
+            .map(Value::Array),
         ValueKind::Map => {
             let member = |key: Rendered| {
                 let name = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
@@ -359,7 +381,10 @@ mod tests {
             ("{{ payload.i + 1 }}", "8"),
             ("{{ payload.a[1].b is none }}", "true"),
             ("{{ payload.a | length }}", "2"),
-            ("{{ {'x': payload.n, 'y': [payload.a]} }}", r#"{"x":12345678901234567890123,"y":[[1,{"b":null}]]}"#),
+            (
+                "{{ {'x': payload.n, 'y': [payload.a]} }}",
+                r#"{"x":12345678901234567890123,"y":[[1,{"b":null}]]}"#,
+            ),
             ("{{ payload.nothing | default('d') }}", r#""d""#),
             ("{{ headers['x-event'] }}", r#""push""#),
             ("{{ trigger }}", r#""github.push""#),

@@ -54,7 +54,10 @@ pub struct CaseRequest {
 enum Sign {
     No,
     /// With this secret instead of the pack's own, and so many seconds from now.
-    Yes { secret: Option<String>, at: i64 },
+    Yes {
+        secret: Option<String>,
+        at: i64,
+    },
 }
 
 #[derive(Clone, Debug, Default)]
@@ -99,7 +102,11 @@ pub fn read(pack: &Pack, name: &str, limits: &Config, report: &mut Report) -> Ve
         for case in case_file(pack, &folder, file, &node, report) {
             match cases.iter().find(|other| other.name == case.name) {
                 Some(_) => {
-                    report.fault(&case.at, format!("the name `{}` is taken", case.name), "a case's name is unique in its pack".to_owned());
+                    report.fault(
+                        &case.at,
+                        format!("the name `{}` is taken", case.name),
+                        "a case's name is unique in its pack".to_owned(),
+                    );
                 }
                 None => cases.push(case),
             }
@@ -132,7 +139,13 @@ impl Case {
             source_ip: IpAddr::from([127, 0, 0, 1]),
         };
         let at = super::diagnostics::Source::new("", "").start();
-        Self { name: String::new(), target_ref: target_ref.to_owned(), at, request, expect: Expect::default() }
+        Self {
+            name: String::new(),
+            target_ref: target_ref.to_owned(),
+            at,
+            request,
+            expect: Expect::default(),
+        }
     }
 
     /// The same with these headers in place of its own of their names.
@@ -165,9 +178,14 @@ impl Case {
         {
             let own = || policy.secrets.iter().flat_map(|name| secrets.values(name)).next().cloned();
             let secret = secret.as_ref().map(|secret| SecretValue::new(secret.as_str())).or_else(own);
-            let secret = secret.ok_or_else(|| format!("no value for any of the secrets {}", policy.secrets.join(", ")))?;
+            let secret = secret
+                .ok_or_else(|| format!("no value for any of the secrets {}", policy.secrets.join(", ")))?;
             let request = self.inbound(&outgoing, path, now);
-            let signed = policy.verify.sign(&Seen::new(&request, public_url), &secret, now + Duration::seconds(*at))?;
+            let signed = policy.verify.sign(
+                &Seen::new(&request, public_url),
+                &secret,
+                now + Duration::seconds(*at),
+            )?;
             let query: Vec<_> = query.iter().cloned().chain(signed.query).collect();
             outgoing.query = query_text(&query);
             for (name, value) in &signed.headers {
@@ -196,8 +214,11 @@ impl Case {
 }
 
 fn query_text(pairs: &[(String, String)]) -> Option<String> {
-    let encode = |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-    let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    let encode = |text: &str| {
+        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    };
+    let pairs: Vec<_> =
+        pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
     (!pairs.is_empty()).then(|| pairs.join("&"))
 }
 
@@ -206,7 +227,8 @@ fn case_file(pack: &Pack, folder: &Folder, file: &str, node: &Node, report: &mut
         return Vec::new();
     };
     let Some(target_ref) = target(pack, &table, report) else { return Vec::new() };
-    let Some(cases) = table.require("cases", report).and_then(|node| read::list(node, "`cases`", report)) else {
+    let Some(cases) = table.require("cases", report).and_then(|node| read::list(node, "`cases`", report))
+    else {
         return Vec::new();
     };
     cases.iter().filter_map(|node| case(pack, folder, file, &target_ref, node, report)).collect()
@@ -235,14 +257,22 @@ fn target(pack: &Pack, table: &Table<'_>, report: &mut Report) -> Option<String>
             Some(reference.to_owned())
         }
         _ => {
-            let help = "add `trigger: REF` for a trigger's own URL, or `endpoint: REF` for the pack's".to_owned();
+            let help =
+                "add `trigger: REF` for a trigger's own URL, or `endpoint: REF` for the pack's".to_owned();
             report.fault(table.at(), "a file of cases names one URL to send to", help);
             None
         }
     }
 }
 
-fn case(pack: &Pack, folder: &Folder, file: &str, target_ref: &str, node: &Node, report: &mut Report) -> Option<Case> {
+fn case(
+    pack: &Pack,
+    folder: &Folder,
+    file: &str,
+    target_ref: &str,
+    node: &Node,
+    report: &mut Report,
+) -> Option<Case> {
     let table = Table::read(node, "a case", &["name", "request", "expect"], report)?;
     let name = table.require("name", report).and_then(|node| read::string(node, "`name`", report));
     let request = table.require("request", report).and_then(|node| request(folder, file, node, report));
@@ -260,7 +290,9 @@ fn request(folder: &Folder, file: &str, node: &Node, report: &mut Report) -> Opt
     let keys = ["method", "query", "headers", "json", "text", "file", "form", "sign", "tamper", "source_ip"];
     let table = Table::read(node, "`request`", &keys, report)?;
     let method = table.get("method").map_or(Some(Method::POST), |node| {
-        read::parsed(node, "`method`", "", report, |text| Method::from_str(text).map_err(|error| error.to_string()))
+        read::parsed(node, "`method`", "", report, |text| {
+            Method::from_str(text).map_err(|error| error.to_string())
+        })
     });
     let query = table.get("query").map_or(Some(Vec::new()), |node| pairs(node, "`query`", report));
     let mut headers = HeaderMap::new();
@@ -283,14 +315,30 @@ fn request(folder: &Folder, file: &str, node: &Node, report: &mut Report) -> Opt
         None => None,
     };
     let source_ip = table.get("source_ip").map_or(Some(IpAddr::from([127, 0, 0, 1])), |node| {
-        read::parsed(node, "`source_ip`", "", report, |text| text.parse().map_err(|_| format!("`{text}` is no address")))
+        read::parsed(node, "`source_ip`", "", report, |text| {
+            text.parse().map_err(|_| format!("`{text}` is no address"))
+        })
     });
-    Some(CaseRequest { method: method?, query: query?, headers, body, sign: sign?, tamper, source_ip: source_ip? })
+    Some(CaseRequest {
+        method: method?,
+        query: query?,
+        headers,
+        body,
+        sign: sign?,
+        tamper,
+        source_ip: source_ip?,
+    })
 }
 
 /// The body, and the content type that it has unless the case says otherwise.
-fn body(folder: &Folder, file: &str, table: &Table<'_>, report: &mut Report) -> Option<(Bytes, Option<&'static str>)> {
-    let mut kinds = ["json", "text", "file", "form"].into_iter().filter_map(|key| Some((key, table.get(key)?)));
+fn body(
+    folder: &Folder,
+    file: &str,
+    table: &Table<'_>,
+    report: &mut Report,
+) -> Option<(Bytes, Option<&'static str>)> {
+    let mut kinds =
+        ["json", "text", "file", "form"].into_iter().filter_map(|key| Some((key, table.get(key)?)));
     let (kind, other) = (kinds.next(), kinds.next());
     if let Some((_, node)) = other {
         report.fault(&node.at, "a request has one body", "keep one of json, text, file and form".to_owned());
@@ -331,7 +379,9 @@ fn sign(node: &Node, report: &mut Report) -> Option<Sign> {
     };
     let at = match table.get("at").map(|node| (&node.value, &node.at)) {
         None => 0,
-        Some((Yaml::Number(number), _)) if number.as_i64().is_some_and(|at| at.abs() < 1 << 40) => number.as_i64()?,
+        Some((Yaml::Number(number), _)) if number.as_i64().is_some_and(|at| at.abs() < 1 << 40) => {
+            number.as_i64()?
+        }
         Some((_, at)) => {
             report.fault(at, "`at` is a number of seconds from now: -600 is ten minutes ago", None);
             return None;
@@ -342,7 +392,8 @@ fn sign(node: &Node, report: &mut Report) -> Option<Sign> {
 
 fn expect(pack: &Pack, node: &Node, report: &mut Report) -> Option<Expect> {
     let table = Table::read(node, "`expect`", &["status", "outcome", "events", "detail"], report)?;
-    let status = table.require("status", report).and_then(|node| read::integer(node, "`status`", 100..=599, report));
+    let status =
+        table.require("status", report).and_then(|node| read::integer(node, "`status`", 100..=599, report));
     let outcome = match table.get("outcome") {
         Some(node) => {
             let words = Outcome::ALL.map(Outcome::word);

@@ -32,7 +32,11 @@ impl Folder {
         let root = match fs::canonicalize(path) {
             Ok(root) if root.is_dir() => root,
             Ok(_) => {
-                report.fault(&folder.place(""), "this is not a folder", "a pack is a folder with a `pack.yaml`".to_owned());
+                report.fault(
+                    &folder.place(""),
+                    "this is not a folder",
+                    "a pack is a folder with a `pack.yaml`".to_owned(),
+                );
                 return None;
             }
             Err(error) => {
@@ -87,7 +91,15 @@ impl Folder {
         hash.finalize().into()
     }
 
-    fn walk(&mut self, root: &Path, at: &Path, inside: &str, depth: usize, budget: &mut Budget<'_>, report: &mut Report) {
+    fn walk(
+        &mut self,
+        root: &Path,
+        at: &Path,
+        inside: &str,
+        depth: usize,
+        budget: &mut Budget<'_>,
+        report: &mut Report,
+    ) {
         if depth > DEPTH_MAX {
             report.fault(&self.place(inside), format!("folders are nested more than {DEPTH_MAX} deep"), None);
             return;
@@ -119,7 +131,15 @@ impl Folder {
         }
     }
 
-    fn entry(&mut self, root: &Path, path: &Path, file: &str, depth: usize, budget: &mut Budget<'_>, report: &mut Report) {
+    fn entry(
+        &mut self,
+        root: &Path,
+        path: &Path,
+        file: &str,
+        depth: usize,
+        budget: &mut Budget<'_>,
+        report: &mut Report,
+    ) {
         let place = self.place(file);
         // A link is followed only while it stays inside: what it names is looked at, not the link.
         let real = match fs::canonicalize(path) {
@@ -160,7 +180,10 @@ impl Budget<'_> {
         let mut bytes = Vec::new();
         let opened = fs::File::open(path).map_err(|error| format!("this file can't be read: {error}"))?;
         // One byte more than allowed, so that a file that grows meanwhile is noticed.
-        opened.take(most + 1).read_to_end(&mut bytes).map_err(|error| format!("this file can't be read: {error}"))?;
+        opened
+            .take(most + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| format!("this file can't be read: {error}"))?;
         if bytes.len() as u64 > most {
             return Err(too_large());
         }
@@ -171,9 +194,17 @@ impl Budget<'_> {
 
     fn exhausted(&self, at: &super::diagnostics::Place, report: &mut Report) -> bool {
         if self.files == 0 {
-            report.fault(at, format!("this pack has {} files or more (pack_files_max)", self.limits.pack_files_max), None);
+            report.fault(
+                at,
+                format!("this pack has {} files or more (pack_files_max)", self.limits.pack_files_max),
+                None,
+            );
         } else if self.bytes == 0 {
-            report.fault(at, format!("this pack is {} bytes or larger (pack_bytes_max)", self.limits.pack_bytes_max), None);
+            report.fault(
+                at,
+                format!("this pack is {} bytes or larger (pack_bytes_max)", self.limits.pack_bytes_max),
+                None,
+            );
         }
         self.files == 0 || self.bytes == 0
     }

@@ -124,10 +124,13 @@ fn read_pack(folder: &Folder, limits: &Config, manifest: &mut Manifest, report: 
         if !is_trigger_file(folder, file, report) {
             continue;
         }
-        let Some(trigger) = read_trigger::trigger(manifest, folder, file, &schemas, limits, report) else { continue };
+        let Some(trigger) = read_trigger::trigger(manifest, folder, file, &schemas, limits, report) else {
+            continue;
+        };
         match seen.get(&trigger.reference) {
             Some(first) => {
-                let help = format!("`{}` has it already; give one of the two another name", folder.display(first));
+                let help =
+                    format!("`{}` has it already; give one of the two another name", folder.display(first));
                 report.fault(&folder.place(file), format!("the ref `{}` is taken", trigger.reference), help);
             }
             None => {
@@ -167,7 +170,11 @@ fn is_trigger_file(folder: &Folder, file: &str, report: &mut Report) -> bool {
             let help = format!("rename it to `{stem}.yaml`");
             report.fault(&folder.place(file), "a trigger's file ends in `.yaml`", help);
         }
-        _ => report.warning(&folder.place(file), "this file is not read: a trigger's file ends in `.yaml`", None),
+        _ => report.warning(
+            &folder.place(file),
+            "this file is not read: a trigger's file ends in `.yaml`",
+            None,
+        ),
     }
     false
 }
@@ -178,13 +185,22 @@ fn read_manifest(manifest: &mut Manifest, node: &Node, report: &mut Report) {
     manifest.reference = table.require("ref", report).and_then(|node| {
         let help = "a pack's ref begins with a letter and goes on with a-z, 0-9, _ and - (63 at most)";
         read::parsed(node, "`ref`", help, report, |text| {
-            if read_policy::is_name(text) { Ok(text.to_owned()) } else { Err(format!("`{text}` can't be one")) }
+            if read_policy::is_name(text) {
+                Ok(text.to_owned())
+            } else {
+                Err(format!("`{text}` can't be one"))
+            }
         })
     });
-    manifest.name = table.require("name", report).and_then(|node| read::string(node, "`name`", report)).map(str::to_owned);
+    manifest.name = table
+        .require("name", report)
+        .and_then(|node| read::string(node, "`name`", report))
+        .map(str::to_owned);
     manifest.version = table.require("version", report).and_then(|node| {
         read::parsed(node, "`version`", "write a semantic version: 1.0.0", report, |text| {
-            semver::Version::parse(text).map(|_| text.to_owned()).map_err(|error| format!("`{text}`: {error}"))
+            semver::Version::parse(text)
+                .map(|_| text.to_owned())
+                .map_err(|error| format!("`{text}`: {error}"))
         })
     });
     if let Some(node) = table.get("description") {
@@ -231,9 +247,19 @@ fn refuse_twins(loaded: &mut Loaded, shown: &str) {
         let others = folders[&pack.reference].iter().filter(|folder| **folder != pack.folder);
         let others: Vec<_> = others.map(|folder| format!("`{}`", name(folder))).collect();
         let mut report = Report::default();
-        let place = super::diagnostics::Source::new(format!("{}/pack.yaml", joined(shown, &name(&pack.folder))), "").start();
+        let place =
+            super::diagnostics::Source::new(format!("{}/pack.yaml", joined(shown, &name(&pack.folder))), "")
+                .start();
         let help = "a ref is unique on a host: rename or remove one of them".to_owned();
-        report.fault(&place, format!("the ref `{}` is also that of {}", pack.reference, others.join(" and ")), help);
-        loaded.refused.push(Refused { folder: pack.folder.clone(), reference: Some(pack.reference.clone()), report });
+        report.fault(
+            &place,
+            format!("the ref `{}` is also that of {}", pack.reference, others.join(" and ")),
+            help,
+        );
+        loaded.refused.push(Refused {
+            folder: pack.folder.clone(),
+            reference: Some(pack.reference.clone()),
+            report,
+        });
     }
 }

@@ -22,7 +22,8 @@ pub struct Preset {
 static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
     let source: Arc<Source> = Source::new("presets.yaml (built in)", include_str!("../verify/presets.yaml"));
     let mut report = Report::default();
-    let Some(Node { value: Yaml::Map(rows), .. }) = yaml::parse(&source, &Config::default(), &mut report) else {
+    let Some(Node { value: Yaml::Map(rows), .. }) = yaml::parse(&source, &Config::default(), &mut report)
+    else {
         return Vec::new();
     };
     let text = |node: &Node, key: &str| node.get(key).and_then(Node::as_str).unwrap_or_default().to_owned();

@@ -13,14 +13,23 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     /// `None`, with a fault, when the node is no mapping.
-    pub(super) fn read(node: &'a Node, what: &'static str, known: &[&str], report: &mut Report) -> Option<Self> {
+    pub(super) fn read(
+        node: &'a Node,
+        what: &'static str,
+        known: &[&str],
+        report: &mut Report,
+    ) -> Option<Self> {
         let Yaml::Map(entries) = &node.value else {
             report.fault(&node.at, format!("{what} must be a mapping, this is {}", node.kind()), None);
             return None;
         };
         for (key, _) in entries {
             if !known.contains(&key.text.as_str()) {
-                report.fault(&key.at, format!("unknown key `{}` in {what}", key.text), suggestion(&key.text, known));
+                report.fault(
+                    &key.at,
+                    format!("unknown key `{}` in {what}", key.text),
+                    suggestion(&key.text, known),
+                );
             }
         }
         Some(Self { node, what })
@@ -81,7 +90,12 @@ pub(super) fn boolean(node: &Node, what: &str, report: &mut Report) -> Option<bo
 }
 
 /// A whole number within `range`.
-pub(super) fn integer(node: &Node, what: &str, range: std::ops::RangeInclusive<u32>, report: &mut Report) -> Option<u32> {
+pub(super) fn integer(
+    node: &Node,
+    what: &str,
+    range: std::ops::RangeInclusive<u32>,
+    report: &mut Report,
+) -> Option<u32> {
     let value = match &node.value {
         Yaml::Number(number) => number.as_u64().and_then(|value| u32::try_from(value).ok()),
         _ => None,
@@ -94,7 +108,11 @@ pub(super) fn integer(node: &Node, what: &str, range: std::ops::RangeInclusive<u
             Yaml::String(text) => format!("the string `{text}`"),
             _ => node.kind().to_owned(),
         };
-        report.fault(&node.at, format!("{what} must be a whole number from {low} to {high}, this is {written}"), None);
+        report.fault(
+            &node.at,
+            format!("{what} must be a whole number from {low} to {high}, this is {written}"),
+            None,
+        );
     }
     value
 }

@@ -27,7 +27,11 @@ pub(super) fn mapping(node: &Node, limits: &Config, report: &mut Report) -> Opti
     let mut kinds = entries.iter().filter(|(key, _)| KINDS.contains(&key.text.as_str()));
     match (kinds.next(), kinds.next()) {
         (Some(_), Some((second, _))) => {
-            report.fault(&second.at, "`mapping` has more than one kind", "keep exactly one of them".to_owned());
+            report.fault(
+                &second.at,
+                "`mapping` has more than one kind",
+                "keep exactly one of them".to_owned(),
+            );
             None
         }
         (None, _) => {
@@ -38,7 +42,11 @@ pub(super) fn mapping(node: &Node, limits: &Config, report: &mut Report) -> Opti
         (Some((key, fields)), None) if key.text == "fields" => match &fields.value {
             Yaml::Map(_) => tree(fields, report).map(Mapping::Fields),
             _ => {
-                report.fault(&fields.at, format!("`fields` must be a mapping, this is {}", fields.kind()), None);
+                report.fault(
+                    &fields.at,
+                    format!("`fields` must be a mapping, this is {}", fields.kind()),
+                    None,
+                );
                 None
             }
         },
@@ -57,7 +65,8 @@ pub(super) fn mapping(node: &Node, limits: &Config, report: &mut Report) -> Opti
 
 fn tree(node: &Node, report: &mut Report) -> Option<Tree> {
     let Yaml::Map(entries) = &node.value else { return None };
-    let read: Vec<_> = entries.iter().map(|(key, node)| Some((key.text.clone(), field(node, report)?))).collect();
+    let read: Vec<_> =
+        entries.iter().map(|(key, node)| Some((key.text.clone(), field(node, report)?))).collect();
     read.into_iter().collect::<Option<_>>().map(Tree)
 }
 
@@ -93,9 +102,12 @@ fn select(node: &Node, report: &mut Report) -> Option<Field> {
     let from = read::parsed(from_node, "`from`", Selector::HELP, report, Selector::parse);
     // `default: null` is a default; `get` would take it for none.
     let default = node.get("default").map(Node::to_json);
-    let required = table.get("required").map_or(Some(false), |node| read::boolean(node, "`required`", report));
+    let required =
+        table.get("required").map_or(Some(false), |node| read::boolean(node, "`required`", report));
     let convert = match table.get("as") {
-        Some(node) => Some(Convert::from_name(read::word(node, "type to convert to", &Convert::NAMES, report)?)?),
+        Some(node) => {
+            Some(Convert::from_name(read::word(node, "type to convert to", &Convert::NAMES, report)?)?)
+        }
         None => None,
     };
     if required == Some(true) && default.is_some() {
@@ -118,8 +130,10 @@ fn template(node: &Node, builder: &mut Builder, report: &mut Report) -> Option<B
             read.into_iter().collect::<Option<_>>().map(Builder::list)
         }
         Yaml::Map(entries) => {
-            let read: Vec<_> =
-                entries.iter().map(|(key, node)| Some((key.text.clone(), template(node, builder, report)?))).collect();
+            let read: Vec<_> = entries
+                .iter()
+                .map(|(key, node)| Some((key.text.clone(), template(node, builder, report)?)))
+                .collect();
             read.into_iter().collect::<Option<_>>().map(Builder::object)
         }
         Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => Some(Builder::constant(node.to_json())),
@@ -135,11 +149,14 @@ pub(super) fn matching(node: &Node, file: &str, schemas: &Schemas<'_>, report: &
     let mut lines = Vec::new();
     let mut whole = true;
     for (key, value) in entries {
-        let selector = Selector::parse(&key.text)
-            .map_err(|message| report.fault(&key.at, format!("`match`: {message}"), Selector::HELP.to_owned()));
+        let selector = Selector::parse(&key.text).map_err(|message| {
+            report.fault(&key.at, format!("`match`: {message}"), Selector::HELP.to_owned())
+        });
         let condition = condition(value, file, schemas, report);
         match (selector, condition) {
-            (Ok(selector), Some(condition)) => lines.push(Line { text: key.text.clone(), selector, condition }),
+            (Ok(selector), Some(condition)) => {
+                lines.push(Line { text: key.text.clone(), selector, condition })
+            }
             _ => whole = false,
         }
     }
@@ -157,6 +174,8 @@ fn condition(node: &Node, file: &str, schemas: &Schemas<'_>, report: &mut Report
             let values: Vec<Value> = items.iter().map(Node::to_json).collect();
             Some(Condition::AnyOf(values))
         }
-        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::String(_) => Some(Condition::Equals(node.to_json())),
+        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::String(_) => {
+            Some(Condition::Equals(node.to_json()))
+        }
     }
 }

@@ -38,13 +38,22 @@ const PAYLOAD_SIZE_LIMIT_KB: u32 = 1024;
 const WINDOW_HOURS: u32 = 72;
 
 /// Reads what a trigger (or a pack's own endpoint) demands; `at` is where to point when nothing is written.
-pub(super) fn policy(pack: Option<&Node>, trigger: Option<&Node>, at: &Place, report: &mut Report) -> Option<Policy> {
+pub(super) fn policy(
+    pack: Option<&Node>,
+    trigger: Option<&Node>,
+    at: &Place,
+    report: &mut Report,
+) -> Option<Policy> {
     let own = merged(at, [trigger, pack]);
     let preset = own.get("preset").and_then(|node| preset(node, report));
     let node = merged(at, [trigger, pack, preset.map(|preset| &preset.webhook)]);
     let table = Table::read(&node, "`webhook`", &KEYS, report)?;
     if let Some(node) = table.get("handshake") {
-        report.fault(&node.at, "`handshake` is not supported yet", "remove it; this version answers deliveries only".to_owned());
+        report.fault(
+            &node.at,
+            "`handshake` is not supported yet",
+            "remove it; this version answers deliveries only".to_owned(),
+        );
     }
     let verify = match table.get("verify") {
         Some(node) => read_verify::verify(node, table.get("params"), report),
@@ -147,7 +156,9 @@ fn secrets(node: &Node, report: &mut Report) -> Option<Vec<String>> {
 pub(super) fn is_name(text: &str) -> bool {
     text.len() <= 63
         && text.starts_with(|first: char| first.is_ascii_lowercase())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
 }
 
 fn networks(node: &Node, report: &mut Report) -> Option<Vec<ipnet::IpNet>> {
@@ -155,7 +166,8 @@ fn networks(node: &Node, report: &mut Report) -> Option<Vec<ipnet::IpNet>> {
         let help = "write an address or a network: 192.0.2.7, 192.0.2.0/24, \"2001:db8::/32\"";
         read::parsed(item, "`ip_allowlist`", help, report, |text| {
             let net: Result<ipnet::IpNet, _> = text.parse();
-            let net = net.or_else(|error| text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from).map_err(|_| error));
+            let net = net
+                .or_else(|error| text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from).map_err(|_| error));
             let net = net.map_err(|_| format!("`{text}` is no address or network"))?;
             if net.trunc() == net {
                 Ok(net)
@@ -175,7 +187,9 @@ fn networks(node: &Node, report: &mut Report) -> Option<Vec<ipnet::IpNet>> {
 
 fn rate_limit(node: &Node, report: &mut Report) -> Option<RateLimit> {
     let table = Table::read(node, "`rate_limit`", &["requests", "window_seconds"], report)?;
-    let requests = table.require("requests", report).and_then(|node| read::integer(node, "`requests`", 1..=1_000_000_000, report));
+    let requests = table
+        .require("requests", report)
+        .and_then(|node| read::integer(node, "`requests`", 1..=1_000_000_000, report));
     let window = table
         .require("window_seconds", report)
         .and_then(|node| read::integer(node, "`window_seconds`", 1..=86_400, report));
@@ -188,7 +202,11 @@ fn keep_headers(node: &Node, report: &mut Report) -> Option<Vec<http::HeaderName
             text.parse().map_err(|_| format!("`{text}` can't be the name of a header"))
         })?;
         if ["authorization", "cookie", "proxy-authorization"].contains(&name.as_str()) {
-            report.fault(&item.at, format!("`{name}` carries credentials and is never kept"), "take it away".to_owned());
+            report.fault(
+                &item.at,
+                format!("`{name}` carries credentials and is never kept"),
+                "take it away".to_owned(),
+            );
             return None;
         }
         Some(name)
@@ -210,14 +228,22 @@ fn idempotency(node: &Node, report: &mut Report) -> Option<Idempotency> {
         }
         Some(KeySource::Select(selector))
     });
-    let hours = table.get("window_hours").map_or(Some(WINDOW_HOURS), |node| read::integer(node, "`window_hours`", 1..=8760, report));
-    let required = table.get("required").map_or(Some(false), |node| read::boolean(node, "`required`", report));
-    Some(Idempotency { key: key?, window: Duration::from_secs(u64::from(hours?) * 3600), required: required? })
+    let hours = table
+        .get("window_hours")
+        .map_or(Some(WINDOW_HOURS), |node| read::integer(node, "`window_hours`", 1..=8760, report));
+    let required =
+        table.get("required").map_or(Some(false), |node| read::boolean(node, "`required`", report));
+    Some(Idempotency {
+        key: key?,
+        window: Duration::from_secs(u64::from(hours?) * 3600),
+        required: required?,
+    })
 }
 
 fn respond(node: &Node, report: &mut Report) -> Option<Respond> {
     let table = Table::read(node, "`respond`", &["status", "type", "body"], report)?;
-    let status = table.get("status").map_or(Some(200), |node| read::integer(node, "`status`", 200..=299, report));
+    let status =
+        table.get("status").map_or(Some(200), |node| read::integer(node, "`status`", 200..=299, report));
     let text = |key: &str, otherwise: &str, report: &mut Report| match table.get(key) {
         Some(node) => read::string(node, &format!("`{key}`"), report).map(str::to_owned),
         None => Some(otherwise.to_owned()),

@@ -73,7 +73,9 @@ impl<'a> Schemas<'a> {
             Yaml::Map(entries) => {
                 for (key, child) in entries {
                     match child.as_str() {
-                        Some(reference) if key.text == "$ref" => self.check_ref(reference, child, file, report),
+                        Some(reference) if key.text == "$ref" => {
+                            self.check_ref(reference, child, file, report)
+                        }
                         _ => self.check_refs(child, file, report),
                     }
                 }
@@ -90,14 +92,19 @@ impl<'a> Schemas<'a> {
         }
         if path.contains("://") || path.starts_with("//") {
             let help = "copy the schema into the pack's `schemas/` and refer to that file".to_owned();
-            return report.fault(&node.at, format!("`$ref` to the URL `{path}`: a pack refers to its own files only"), help);
+            return report.fault(
+                &node.at,
+                format!("`$ref` to the URL `{path}`: a pack refers to its own files only"),
+                help,
+            );
         }
         let Some(target) = resolved(file, path) else {
             let help = "refer to a file of this pack, such as `../schemas/push.json`".to_owned();
             return report.fault(&node.at, format!("`$ref` to `{path}` leads out of the pack"), help);
         };
         if !self.folder.files.contains_key(&target) {
-            let known: Vec<_> = self.folder.files.keys().map(String::as_str).filter(|file| is_schema_file(file)).collect();
+            let known: Vec<_> =
+                self.folder.files.keys().map(String::as_str).filter(|file| is_schema_file(file)).collect();
             let help = (!known.is_empty()).then(|| suggestion(&target, &known));
             report.fault(&node.at, format!("there is no file `{target}` in this pack"), help);
         } else if !self.documents.0.contains_key(&format!("{BASE}{target}")) && self.sound {

@@ -14,8 +14,18 @@ use super::{
 };
 use crate::{config::Config, mapping::Mapping, matching::Match, selector::JsonPath};
 
-const KEYS: [&str; 10] =
-    ["name", "ref", "description", "type", "payload_schema", "split", "match", "webhook", "mapping", "event_schema"];
+const KEYS: [&str; 10] = [
+    "name",
+    "ref",
+    "description",
+    "type",
+    "payload_schema",
+    "split",
+    "match",
+    "webhook",
+    "mapping",
+    "event_schema",
+];
 
 pub(super) fn trigger(
     manifest: &Manifest,
@@ -39,12 +49,18 @@ pub(super) fn trigger(
         let text = read::string(node, "`ref`", report)?;
         let expected = format!("{}.{}", manifest.reference.as_deref()?, name.as_deref()?);
         if text != expected {
-            report.fault(&node.at, format!("`ref` is `{text}`, not <pack>.<name>"), format!("write `ref: {expected}`"));
+            report.fault(
+                &node.at,
+                format!("`ref` is `{text}`, not <pack>.<name>"),
+                format!("write `ref: {expected}`"),
+            );
             return None;
         }
         Some(expected)
     });
-    let kind = table.require("type", report).and_then(|node| read::word(node, "type of trigger", &["webhook"], report));
+    let kind = table
+        .require("type", report)
+        .and_then(|node| read::word(node, "type of trigger", &["webhook"], report));
     let description = table.get("description").map_or(Some(None), |node| {
         read::string(node, "`description`", report).map(|text| Some(text.to_owned()))
     });
@@ -56,7 +72,8 @@ pub(super) fn trigger(
     let matching = table
         .get("match")
         .map_or(Some(Match::default()), |node| read_mapping::matching(node, file, schemas, report));
-    let policy = read_policy::policy(manifest.webhook.as_ref(), table.get("webhook"), &source.start(), report);
+    let policy =
+        read_policy::policy(manifest.webhook.as_ref(), table.get("webhook"), &source.start(), report);
     let mapping = table
         .get("mapping")
         .map_or(Some(Mapping::Nothing), |node| read_mapping::mapping(node, limits, report));
@@ -84,5 +101,7 @@ pub(super) fn trigger(
 fn is_trigger_name(text: &str) -> bool {
     text.len() <= 127
         && text.starts_with(|first: char| first.is_ascii_lowercase())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte))
 }

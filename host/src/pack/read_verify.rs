@@ -26,8 +26,13 @@ pub(super) fn verify(node: &Node, params: Option<&Node>, report: &mut Report) ->
         return Some(Verify::Nothing);
     }
     let Yaml::Map(entries) = &node.value else {
-        let help = "write a mapping with one scheme, or `none` when only the secret URL is to protect it".to_owned();
-        report.fault(&node.at, format!("`verify` must be a mapping or `none`, this is {}", node.kind()), help);
+        let help =
+            "write a mapping with one scheme, or `none` when only the secret URL is to protect it".to_owned();
+        report.fault(
+            &node.at,
+            format!("`verify` must be a mapping or `none`, this is {}", node.kind()),
+            help,
+        );
         return None;
     };
     if let Some((key, _)) = entries.iter().find(|(key, _)| LATER.contains(&key.text.as_str())) {
@@ -38,7 +43,11 @@ pub(super) fn verify(node: &Node, params: Option<&Node>, report: &mut Report) ->
     let mut schemes = entries.iter().filter(|(key, _)| SCHEMES.contains(&key.text.as_str()));
     match (schemes.next(), schemes.next()) {
         (Some((_, _)), Some((second, _))) => {
-            report.fault(&second.at, "`verify` has more than one scheme", "keep exactly one of them".to_owned());
+            report.fault(
+                &second.at,
+                "`verify` has more than one scheme",
+                "keep exactly one of them".to_owned(),
+            );
             None
         }
         (Some((key, _)), None) if key.text == "hmac" => hmac(node, params, report).map(Verify::Hmac),
@@ -62,7 +71,9 @@ fn hmac(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Hmac>
         None => Some(KeyDecoding::default()),
     };
     let signed = table.require("signed", report).and_then(|node| {
-        let template = read::parsed(node, "`signed`", template::HELP, report, |text| Template::parse(text, |name| param(params, name)))?;
+        let template = read::parsed(node, "`signed`", template::HELP, report, |text| {
+            Template::parse(text, |name| param(params, name))
+        })?;
         if !template.covers_body() {
             let help = "add {body} or a digest of it, such as {sha256hex:body}".to_owned();
             report.fault(&node.at, "`signed` does not cover the body: anybody could change it", help);
@@ -77,7 +88,11 @@ fn hmac(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Hmac>
     };
     if timestamp.is_none() && signed.as_ref().is_some_and(Template::has_timestamp) {
         let at = table.get("signed").map_or(table.at(), |node| &node.at);
-        report.fault(at, "`signed` has {timestamp}, and nothing says where the timestamp lies", "add `timestamp: {header: …}`".to_owned());
+        report.fault(
+            at,
+            "`signed` has {timestamp}, and nothing says where the timestamp lies",
+            "add `timestamp: {header: …}`".to_owned(),
+        );
         return None;
     }
     Some(Hmac { hash: hash?, secret: secret?, signed: signed?, signature: signature?, timestamp })
@@ -137,7 +152,11 @@ fn timestamp(
         Some(node) => {
             if signature.is_some_and(|rule| rule.split.is_none()) {
                 let help = "add `split` to `signature`, for example `split: \",\"`".to_owned();
-                report.fault(&node.at, "`entry` reads from a split signature, and `signature` has no `split`", help);
+                report.fault(
+                    &node.at,
+                    "`entry` reads from a split signature, and `signature` has no `split`",
+                    help,
+                );
                 return None;
             }
             TimestampPlace::Entry(read::string(node, "`entry`", report)?.to_owned())
@@ -190,12 +209,20 @@ fn place(table: &Table<'_>, what: &str, report: &mut Report) -> Option<Place> {
             Some((begins, ends)) => {
                 Ok(Place::HeaderGlob { begins: begins.to_ascii_lowercase(), ends: ends.to_ascii_lowercase() })
             }
-            None => text.parse().map(Place::Header).map_err(|_| format!("`{text}` can't be the name of a header")),
+            None => {
+                text.parse().map(Place::Header).map_err(|_| format!("`{text}` can't be the name of a header"))
+            }
         }),
-        "query" => read::string(node, "the parameter's name", report).map(|name| Place::Query(name.to_owned())),
+        "query" => {
+            read::string(node, "the parameter's name", report).map(|name| Place::Query(name.to_owned()))
+        }
         _ => read::parsed(node, "the path", "", report, |text| {
             let path = JsonPath::parse(text)?;
-            if path.is_singular() { Ok(Place::Json(path)) } else { Err(format!("`{text}` can select more than one value")) }
+            if path.is_singular() {
+                Ok(Place::Json(path))
+            } else {
+                Err(format!("`{text}` can select more than one value"))
+            }
         }),
     }
 }

@@ -17,7 +17,8 @@ pub(super) async fn read(
     bytes_max: usize,
     seconds_max: u64,
 ) -> Result<Bytes, Refusal> {
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|line| line.to_str().ok()?.parse::<u64>().ok());
+    let declared =
+        headers.get(header::CONTENT_LENGTH).and_then(|line| line.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|declared| declared > bytes_max as u64) {
         return Err(Refusal::too_large(bytes_max));
     }

@@ -95,7 +95,12 @@ pub fn judge(target: &Target, request: &Inbound, coding: Coding, limits: Limits)
 }
 
 /// The triggers whose every `match` line holds; the others' first unmet lines are noted.
-fn matching<'a>(target: &'a Target, request: &Inbound, payload: &Value, notes: &mut Vec<String>) -> Vec<&'a Trigger> {
+fn matching<'a>(
+    target: &'a Target,
+    request: &Inbound,
+    payload: &Value,
+    notes: &mut Vec<String>,
+) -> Vec<&'a Trigger> {
     let mut matching = Vec::new();
     for trigger in target.triggers() {
         match trigger.matching.first_unmet(request, payload) {
@@ -145,7 +150,8 @@ fn events_of(
     let members = members_of(split, &payload.value);
     if members.len() > limits.events_max {
         let (found, allowed) = (members.len(), limits.events_max);
-        let reason = format!("`split` selects {found} members, {allowed} are allowed (events_per_delivery_max)");
+        let reason =
+            format!("`split` selects {found} members, {allowed} are allowed (events_per_delivery_max)");
         return Err(Invalid::mapping(trigger, &reason));
     }
     let events = members.into_iter().enumerate().map(|(index, member)| {
@@ -249,8 +255,9 @@ impl Invalid {
     fn quarantined(self, trigger: &Trigger, request: &Inbound, key: Option<String>) -> Quarantined {
         let credentials = ["authorization", "proxy-authorization", "cookie"];
         let headers = request.headers.iter().filter(|(name, _)| !credentials.contains(&name.as_str()));
-        let headers: Vec<Value> =
-            headers.map(|(name, line)| json!([name.as_str(), String::from_utf8_lossy(line.as_bytes())])).collect();
+        let headers: Vec<Value> = headers
+            .map(|(name, line)| json!([name.as_str(), String::from_utf8_lossy(line.as_bytes())]))
+            .collect();
         Quarantined {
             id: Uuid::now_v7(),
             trigger_ref: trigger.reference.clone(),

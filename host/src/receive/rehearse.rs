@@ -77,4 +77,3 @@ fn story(
     authenticate(target, request, public_url, &known, now)?;
     judge(target, request, coding, Limits::of(config))
 }
-

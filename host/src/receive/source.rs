@@ -95,7 +95,11 @@ mod tests {
             (proxy, vec![(xff, "198.51.100.1:4711")], "198.51.100.1"),
             (proxy, vec![(xff, "::ffff:198.51.100.1")], "198.51.100.1"),
             ("::ffff:10.0.0.1", vec![(xff, "198.51.100.1")], "198.51.100.1"),
-            (proxy, vec![("forwarded", "for=203.0.113.66, For=\"[2001:db9::7]:4711\";proto=https")], "2001:db9::7"),
+            (
+                proxy,
+                vec![("forwarded", "for=203.0.113.66, For=\"[2001:db9::7]:4711\";proto=https")],
+                "2001:db9::7",
+            ),
             (proxy, vec![("forwarded", "proto=https")], proxy),
             // Both, and one of them from outside.
             (proxy, vec![(xff, "198.51.100.1"), ("forwarded", "for=203.0.113.66")], proxy),

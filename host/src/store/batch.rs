@@ -24,7 +24,9 @@ pub enum Stored {
 pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Result<Vec<Uuid>> {
     let claims = Claims::of(deliveries);
     let events = Events::of(deliveries);
-    let logs = Logs::of(deliveries.iter().map(|delivery| (&delivery.log, event_id(delivery), delivery.key.is_some())));
+    let logs = Logs::of(
+        deliveries.iter().map(|delivery| (&delivery.log, event_id(delivery), delivery.key.is_some())),
+    );
     let kept = Kept::of(deliveries);
     let rows = sqlx::query!(
         r#"with claimed as (

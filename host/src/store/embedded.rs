@@ -69,12 +69,7 @@ pub enum StartError {
          `pg_upgrade`, or `pg_dump` and a new `data_dir`",
         .data.display()
     )]
-    OtherMajor {
-        data: PathBuf,
-        major: String,
-        looked_in: String,
-        found: String,
-    },
+    OtherMajor { data: PathBuf, major: String, looked_in: String, found: String },
     #[error(
         "{} is used by another hookpack host (process {pid}): stop that one, or give this one a \
          `data_dir` of its own",
@@ -93,19 +88,9 @@ pub enum StartError {
          an ordinary user",
         .folder.display()
     )]
-    NoAccount {
-        user: String,
-        why: &'static str,
-        folder: PathBuf,
-        fault: io::Error,
-    },
+    NoAccount { user: String, why: &'static str, folder: PathBuf, fault: io::Error },
     #[error("`{program}` {how} in {}; its last lines:\n{last_lines}", .folder.display())]
-    Failed {
-        program: &'static str,
-        how: String,
-        folder: PathBuf,
-        last_lines: String,
-    },
+    Failed { program: &'static str, how: String, folder: PathBuf, last_lines: String },
     #[error("cannot {doing}: {error}")]
     Io { doing: String, error: io::Error },
 }
@@ -143,14 +128,7 @@ impl EmbeddedPostgres {
         if folder.major()?.is_none() {
             initialise(&folder, &binaries, &account, &log, deadline)?;
         }
-        Supervisor {
-            folder,
-            binaries,
-            account,
-            sockets,
-            log,
-        }
-        .start(deadline)
+        Supervisor { folder, binaries, account, sockets, log }.start(deadline)
     }
 
     /// The folder with the socket, for the `host` of a connection; the port is the usual 5432.
@@ -203,20 +181,9 @@ fn initialise(
     // other, an update of the system's C library can change the order of strings under the indexes.
     // Trust: see `EmbeddedPostgres`; peer would not do, since the host's user has another number
     // inside a user namespace.
-    let mut command = child::command(
-        &binaries.program("initdb"),
-        account,
-        child::EndsWithHost::AtOnce,
-    );
+    let mut command = child::command(&binaries.program("initdb"), account, child::EndsWithHost::AtOnce);
     command
-        .args([
-            "--username",
-            USER,
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--pgdata",
-        ])
+        .args(["--username", USER, "--auth=trust", "--encoding=UTF8", "--locale=C", "--pgdata"])
         .arg(unfinished)
         .current_dir(folder.path());
     let failed = |how: String| StartError::Failed {
@@ -270,11 +237,7 @@ impl Supervisor {
                 self.folder.remove_sockets(&self.sockets);
             })
             .map_err(StartError::io("start the thread that watches Postgres"))?;
-        let running = EmbeddedPostgres {
-            sockets,
-            stop: Some(stop),
-            supervisor: Some(supervisor),
-        };
+        let running = EmbeddedPostgres { sockets, stop: Some(stop), supervisor: Some(supervisor) };
         match started.recv() {
             Ok(answer) => answer.map(|()| running),
             Err(panicked) => Err(StartError::io("start Postgres")(io::Error::other(panicked))),
@@ -352,14 +315,9 @@ impl Supervisor {
     fn spawn(&self) -> io::Result<Child> {
         let data = self.folder.data();
         postmaster::forget_recycled_pid(&data);
-        let mut command = child::command(
-            &self.binaries.program("postgres"),
-            &self.account,
-            child::EndsWithHost::Orderly,
-        );
-        command
-            .args(postmaster::arguments(&data, &self.sockets))
-            .current_dir(self.folder.path());
+        let mut command =
+            child::command(&self.binaries.program("postgres"), &self.account, child::EndsWithHost::Orderly);
+        command.args(postmaster::arguments(&data, &self.sockets)).current_dir(self.folder.path());
         self.log.spawn(command)
     }
 }

@@ -27,7 +27,12 @@ pub async fn keys(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<KeyRow>> {
 }
 
 /// Opens an endpoint for an owner that never had one; `false` when it has or had.
-pub async fn open(db: &mut PgConnection, owner_ref: &str, kind: &str, now: OffsetDateTime) -> sqlx::Result<bool> {
+pub async fn open(
+    db: &mut PgConnection,
+    owner_ref: &str,
+    kind: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<bool> {
     let opened = sqlx::query!(
         "insert into hookpack.endpoint (owner_ref, kind, created_at) values ($1, $2, $3)
          on conflict (owner_ref) do nothing",

@@ -4,7 +4,12 @@ use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
 /// Makes sure that a token is known; knowing it already is fine.
-pub async fn upsert(db: impl PgExecutor<'_>, hash: &[u8], label: &str, now: OffsetDateTime) -> sqlx::Result<()> {
+pub async fn upsert(
+    db: impl PgExecutor<'_>,
+    hash: &[u8],
+    label: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into hookpack.api_token (token_hash, label, created_at) values ($1, $2, $3)
          on conflict (token_hash) do nothing",

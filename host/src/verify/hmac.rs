@@ -23,13 +23,19 @@ pub struct Hmac {
 impl Hmac {
     /// Any pair of a secret and a received signature that fits will do; the time is looked at last, so
     /// that `stale` always means an authentic request.
-    pub fn check(&self, seen: &Seen<'_>, secrets: &[SecretValue], now: OffsetDateTime) -> Result<(), Unverified> {
+    pub fn check(
+        &self,
+        seen: &Seen<'_>,
+        secrets: &[SecretValue],
+        now: OffsetDateTime,
+    ) -> Result<(), Unverified> {
         let entries = self.signature.entries(seen)?;
         let timestamp = self.timestamp.as_ref().map(|rule| rule.text(seen, &entries)).transpose()?;
         let received = self.signature.received(&entries)?;
         let mut matched = subtle::Choice::from(0);
         for secret in secrets {
-            let Ok(expected) = self.digest(seen, secret, timestamp.as_deref()).map_err(Unverified::bad)? else {
+            let Ok(expected) = self.digest(seen, secret, timestamp.as_deref()).map_err(Unverified::bad)?
+            else {
                 tracing::warn!("a secret is not encoded as its trigger declares; it is skipped");
                 continue;
             };
@@ -50,7 +56,8 @@ impl Hmac {
         let mut signed = Signed::default();
         let timestamp = self.timestamp.as_ref().map(|rule| rule.write(now));
         let digest = self.digest(seen, secret, timestamp.as_deref())?;
-        let digest = digest.map_err(|NotEncodedSo| "the secret is not encoded as the trigger declares".to_owned())?;
+        let digest =
+            digest.map_err(|NotEncodedSo| "the secret is not encoded as the trigger declares".to_owned())?;
         let mut text = self.signature.written(&digest);
         if let (Some(rule), Some(timestamp)) = (&self.timestamp, timestamp) {
             match &rule.place {
@@ -88,7 +95,11 @@ mod tests {
     use time::macros::datetime;
 
     use super::{
-        super::{Verify, digest::Encoding, signature::{Place, Unit}},
+        super::{
+            Verify,
+            digest::Encoding,
+            signature::{Place, Unit},
+        },
         *,
     };
     use crate::{model::Outcome, request::tests::post};
@@ -134,7 +145,11 @@ mod tests {
             (&[("x-hub-signature-256", "sha256=zz")], "Hello, World!", &secret),
             (&[("x-hub-signature-256", "sha256=")], "Hello, World!", &secret),
             (&[("x-hub-signature-256", &signature[7..])], "Hello, World!", &secret),
-            (&[("x-hub-signature-256", signature), ("x-hub-signature-256", signature)], "Hello, World!", &secret),
+            (
+                &[("x-hub-signature-256", signature), ("x-hub-signature-256", signature)],
+                "Hello, World!",
+                &secret,
+            ),
             (&[], "Hello, World!", &secret),
         ] {
             let mut request = post(&headers[..headers.len().min(1)], body);
@@ -169,10 +184,16 @@ mod tests {
         let line = request.headers["stripe-signature"].to_str().unwrap();
         let twice = post(&[("stripe-signature", &format!("t=1,{line}"))], "{}");
         let error = hmac.check(&Seen::new(&twice, ""), &[secret.clone()], now).unwrap_err();
-        assert_eq!((error.outcome, error.detail.as_str()), (Outcome::BadSignature, "two `t=` entries beside the signature"));
+        assert_eq!(
+            (error.outcome, error.detail.as_str()),
+            (Outcome::BadSignature, "two `t=` entries beside the signature")
+        );
 
         let another = line.replacen("t=1", "t=2", 1);
         let moved = post(&[("stripe-signature", &another)], "{}");
-        assert_eq!(outcome(Verify::Hmac(hmac).check(&Seen::new(&moved, ""), &[secret], now)), "bad_signature");
+        assert_eq!(
+            outcome(Verify::Hmac(hmac).check(&Seen::new(&moved, ""), &[secret], now)),
+            "bad_signature"
+        );
     }
 }

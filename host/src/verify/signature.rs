@@ -14,7 +14,10 @@ use crate::{
 pub enum Place {
     Header(HeaderName),
     /// Every header whose name begins and ends so (`X-DocuSign-Signature-*`); the one case of many lines.
-    HeaderGlob { begins: String, ends: String },
+    HeaderGlob {
+        begins: String,
+        ends: String,
+    },
     Query(String),
     Json(JsonPath),
 }
@@ -56,15 +59,18 @@ impl Place {
     pub fn put(&self, text: String, signed: &mut Signed) -> Result<(), String> {
         let name = match self {
             Self::Header(name) => name.clone(),
-            Self::HeaderGlob { begins, ends } => {
-                format!("{begins}1{ends}").parse().map_err(|_| format!("no header can be named {begins}1{ends}"))?
-            }
+            Self::HeaderGlob { begins, ends } => format!("{begins}1{ends}")
+                .parse()
+                .map_err(|_| format!("no header can be named {begins}1{ends}"))?,
             Self::Query(name) => {
                 signed.query.push((name.clone(), text));
                 return Ok(());
             }
             Self::Json(path) => {
-                return Err(format!("this sender's {} is part of the body; write it there yourself", path.text()));
+                return Err(format!(
+                    "this sender's {} is part of the body; write it there yourself",
+                    path.text()
+                ));
             }
         };
         let value = text.parse().map_err(|_| format!("the value for {name} can't stand in a header"))?;
@@ -156,7 +162,8 @@ impl Unit {
         match self {
             Self::Seconds => OffsetDateTime::from_unix_timestamp(text.parse().ok()?).ok(),
             Self::Milliseconds => {
-                OffsetDateTime::from_unix_timestamp_nanos(text.parse::<i128>().ok()?.checked_mul(1_000_000)?).ok()
+                OffsetDateTime::from_unix_timestamp_nanos(text.parse::<i128>().ok()?.checked_mul(1_000_000)?)
+                    .ok()
             }
             Self::Rfc3339 => OffsetDateTime::parse(text, &Rfc3339).ok(),
         }
@@ -181,7 +188,9 @@ impl TimestampRule {
                 match (found.next(), found.next()) {
                     (Some(text), None) => Ok(text.to_owned()),
                     (None, _) => Err(Unverified::bad(format!("no `{prefix}` entry beside the signature"))),
-                    (Some(_), Some(_)) => Err(Unverified::bad(format!("two `{prefix}` entries beside the signature"))),
+                    (Some(_), Some(_)) => {
+                        Err(Unverified::bad(format!("two `{prefix}` entries beside the signature")))
+                    }
                 }
             }
         }
@@ -196,7 +205,10 @@ impl TimestampRule {
         let apart = (now - at).whole_seconds();
         if apart.unsigned_abs() > u64::from(tolerance) {
             let side = if apart > 0 { "old" } else { "ahead of this host's clock" };
-            return Err(Unverified::stale(format!("{} s {side}, {tolerance} s are allowed", apart.unsigned_abs())));
+            return Err(Unverified::stale(format!(
+                "{} s {side}, {tolerance} s are allowed",
+                apart.unsigned_abs()
+            )));
         }
         Ok(())
     }

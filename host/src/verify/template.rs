@@ -25,12 +25,25 @@ enum Part {
     Url,
     UrlDecoded,
     Path,
-    Header { name: HeaderName, optional: bool },
-    Query { name: String, optional: bool },
-    Json { path: JsonPath, optional: bool },
+    Header {
+        name: HeaderName,
+        optional: bool,
+    },
+    Query {
+        name: String,
+        optional: bool,
+    },
+    Json {
+        path: JsonPath,
+        optional: bool,
+    },
     /// Looked up in the trigger's `params` when the pack loads.
     Param(String),
-    Digest { hash: Hash, encoding: Encoding, of: DigestOf },
+    Digest {
+        hash: Hash,
+        encoding: Encoding,
+        of: DigestOf,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -31,8 +31,9 @@ fn limit(asked: Option<i64>) -> i64 {
 
 fn moment(text: Option<&String>, name: &str) -> Result<Option<OffsetDateTime>, ApiError> {
     let parse = |text: &String| {
-        OffsetDateTime::parse(text, &Rfc3339)
-            .map_err(|_| ApiError::BadRequest(format!("`{name}` must be an RFC 3339 time, such as 2026-11-22T10:00:00Z.")))
+        OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
+            ApiError::BadRequest(format!("`{name}` must be an RFC 3339 time, such as 2026-11-22T10:00:00Z."))
+        })
     };
     text.map(parse).transpose()
 }

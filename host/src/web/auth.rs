@@ -16,7 +16,9 @@ impl FromRequestParts<Arc<Host>> for Authorized {
 
     async fn from_request_parts(parts: &mut Parts, host: &Arc<Host>) -> Result<Self, ApiError> {
         let line = parts.headers.get(header::AUTHORIZATION).and_then(|line| line.to_str().ok());
-        let token = line.and_then(|line| line.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
+        let token = line
+            .and_then(|line| line.split_once(' '))
+            .filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
         let (_, token) = token.ok_or(ApiError::Unauthorized)?;
         // Looked up by its hash: how long it takes tells nothing about the tokens that are there.
         if tokens::exists(&host.pool, &secret::hash(token.trim())).await? {

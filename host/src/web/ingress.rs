@@ -16,6 +16,8 @@ use crate::{
 
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 pub(super) async fn ingress(
     State(host): State<Arc<Host>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -23,11 +25,21 @@ pub(super) async fn ingress(
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
-    match receive::receive(&host, peer.ip(), &key, head, body).await {
+    let (id, receipt) = receive::receive(&host, peer.ip(), &key, head, body).await;
+    let mut response = match receipt {
         Receipt::Answered(answer) => answered(answer),
-        Receipt::Replayed(answer) => ([(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"))], answered(answer)).into_response(),
-        Receipt::Refused(id, refusal) => refused(&refusal, &refusal.problem(id)),
+        Receipt::Replayed(answer) => {
+            let mut response = answered(answer);
+            response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+            response
+        }
+        Receipt::Refused(refusal) => refused(&refusal, &refusal.problem(id)),
+    };
+    // What a sender quotes when it asks what became of its request: the id of the log's row.
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        response.headers_mut().insert(X_REQUEST_ID, id);
     }
+    response
 }
 
 fn answered(answer: Answer) -> Response {

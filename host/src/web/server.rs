@@ -46,7 +46,9 @@ pub async fn serve(listener: TcpListener, router: Router, config: Config, mut st
             },
             () = stopped(&mut stop) => break,
         };
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(prepared(stream)), service(&router, peer)).into_owned());
+        let connection = graceful.watch(
+            builder.serve_connection(TokioIo::new(prepared(stream)), service(&router, peer)).into_owned(),
+        );
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%peer, %error, "a connection ended early");

@@ -52,9 +52,7 @@ impl Account {
         tracing::info!(user, %refusal, "no user namespaces here, postgres gets another user");
         other.check(folder, binaries, "user namespaces are not allowed here")?;
         let doing = format!("give {} to user {}", folder.path().display(), other.name());
-        other
-            .own_tree(folder.path())
-            .map_err(StartError::io(doing))?;
+        other.own_tree(folder.path()).map_err(StartError::io(doing))?;
         Ok(other)
     }
 
@@ -64,9 +62,7 @@ impl Account {
     }
 
     fn fallback() -> Self {
-        let user = FALLBACK_USERS
-            .iter()
-            .find_map(|name| User::from_name(name).ok().flatten());
+        let user = FALLBACK_USERS.iter().find_map(|name| User::from_name(name).ok().flatten());
         user.map_or(NOBODY, |user| Self::Other(user.uid, user.gid))
     }
 
@@ -100,19 +96,13 @@ impl Account {
         Ok(())
     }
 
-    fn check(
-        &self,
-        folder: &Folder,
-        binaries: &Binaries,
-        why: &'static str,
-    ) -> Result<(), StartError> {
-        self.try_out(folder, binaries)
-            .map_err(|fault| StartError::NoAccount {
-                user: self.name(),
-                why,
-                folder: folder.path().to_owned(),
-                fault,
-            })
+    fn check(&self, folder: &Folder, binaries: &Binaries, why: &'static str) -> Result<(), StartError> {
+        self.try_out(folder, binaries).map_err(|fault| StartError::NoAccount {
+            user: self.name(),
+            why,
+            folder: folder.path().to_owned(),
+            fault,
+        })
     }
 
     /// Runs `postgres --version` as this user, from the folder around `folder`: that shows that it
@@ -123,10 +113,6 @@ impl Account {
             .current_dir(folder.path().parent().unwrap_or(folder.path()))
             .stdout(Stdio::null())
             .status()?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(io::Error::other(status.to_string()))
-        }
+        if status.success() { Ok(()) } else { Err(io::Error::other(status.to_string())) }
     }
 }

@@ -32,11 +32,7 @@ pub(super) struct Binaries {
 impl Binaries {
     /// The programs for the database in `data`: of its own `major` version when there is one, else
     /// the first found.
-    pub(super) fn find(
-        options: &Options,
-        data: &Path,
-        major: Option<&str>,
-    ) -> Result<Self, StartError> {
+    pub(super) fn find(options: &Options, data: &Path, major: Option<&str>) -> Result<Self, StartError> {
         let places = match &options.binaries {
             Some(folder) => vec![folder.clone()],
             None => places(options),
@@ -67,11 +63,7 @@ impl Binaries {
             data: data.to_owned(),
             major: major.to_owned(),
             looked_in,
-            found: if found.is_empty() {
-                "none".into()
-            } else {
-                found.join(", ")
-            },
+            found: if found.is_empty() { "none".into() } else { found.join(", ") },
         })
     }
 
@@ -96,10 +88,7 @@ impl Binaries {
             .map_err(|error| format!("its `postgres` cannot be run ({error})"))?;
         let answer = String::from_utf8_lossy(&output.stdout);
         match major_of(&answer) {
-            Some(major) if major >= MAJOR_MIN => Ok(Self {
-                folder: folder.to_owned(),
-                major,
-            }),
+            Some(major) if major >= MAJOR_MIN => Ok(Self { folder: folder.to_owned(), major }),
             Some(major) => Err(format!("its version is {major}")),
             None => Err(format!("its `postgres --version` says {:?}", answer.trim())),
         }
@@ -109,9 +98,7 @@ impl Binaries {
 /// `postgres (PostgreSQL) 17.2 (Debian 17.2-1)` is 17, `postgres (PostgreSQL) 18beta1` is 18.
 fn major_of(answer: &str) -> Option<u32> {
     let version = answer.split("(PostgreSQL) ").nth(1)?;
-    let end = version
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(version.len());
+    let end = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
     version[..end].parse().ok()
 }
 
@@ -151,10 +138,7 @@ mod tests {
     #[test]
     fn the_major_version_is_read_from_what_postgres_says() {
         for (answer, major) in [
-            (
-                "postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)\n",
-                Some(15),
-            ),
+            ("postgres (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)\n", Some(15)),
             ("postgres (PostgreSQL) 18beta1\n", Some(18)),
             ("postgres (PostgreSQL) 17\n", Some(17)),
             ("postgres (EnterpriseDB) 17\n", None),

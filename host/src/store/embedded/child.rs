@@ -18,10 +18,8 @@ use super::{account::Account, poll};
 
 /// Time for a fast shutdown (sessions end, one checkpoint), then for an immediate one (recovery at
 /// the next start).
-const STOP_STEPS: [(Signal, Duration); 2] = [
-    (Signal::SIGINT, Duration::from_secs(10)),
-    (Signal::SIGQUIT, Duration::from_secs(5)),
-];
+const STOP_STEPS: [(Signal, Duration); 2] =
+    [(Signal::SIGINT, Duration::from_secs(10)), (Signal::SIGQUIT, Duration::from_secs(5))];
 
 /// What happens to a child when the host is gone without stopping it. Linux only.
 #[derive(Debug, Clone, Copy)]
@@ -48,11 +46,7 @@ impl EndsWithHost {
 /// needs its database to drain.
 pub(super) fn command(program: &Path, account: &Account, ends: EndsWithHost) -> Command {
     let mut command = Command::new(program);
-    command
-        .env_clear()
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .process_group(0);
+    command.env_clear().env("LC_ALL", "C").stdin(Stdio::null()).process_group(0);
     if let Account::Other(uid, gid) = account {
         command.uid(uid.as_raw()).gid(gid.as_raw());
     }
@@ -73,11 +67,7 @@ fn before_exec(command: &mut Command, namespace: bool, ends: EndsWithHost) {
         // After every change of user, which clears it.
         end_with_host(ends)?;
         // The host may have died before it could be asked for.
-        if getppid() == host {
-            Ok(())
-        } else {
-            Err(Errno::ESRCH.into())
-        }
+        if getppid() == host { Ok(()) } else { Err(Errno::ESRCH.into()) }
     };
     // SAFETY: between fork and exec of a process with threads only async-signal-safe calls are
     // allowed. The steps are plain system calls on constants: nothing allocates, locks, or touches

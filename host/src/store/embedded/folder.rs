@@ -37,9 +37,7 @@ impl Folder {
         make_private(path).map_err(StartError::io(format!(
             "make the private folder {named} (is `data_dir` this user's to write?)"
         )))?;
-        let path = path
-            .canonicalize()
-            .map_err(StartError::io(format!("find {named}")))?;
+        let path = path.canonicalize().map_err(StartError::io(format!("find {named}")))?;
         let mut lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -56,11 +54,7 @@ impl Folder {
                 let mut pid = String::new();
                 let read = lock.read_to_string(&mut pid);
                 let known = read.is_ok() && !pid.is_empty();
-                let pid = if known {
-                    pid.trim().to_owned()
-                } else {
-                    "unknown".into()
-                };
+                let pid = if known { pid.trim().to_owned() } else { "unknown".into() };
                 return Err(StartError::FolderInUse { folder: path, pid });
             }
             Err(TryLockError::Error(error)) => {
@@ -92,10 +86,7 @@ impl Folder {
             return Ok(None);
         }
         let file = self.data().join("PG_VERSION");
-        let doing = format!(
-            "read {} (is this a database? if not, move it away)",
-            file.display()
-        );
+        let doing = format!("read {} (is this a database? if not, move it away)", file.display());
         let version = fs::read_to_string(file).map_err(StartError::io(doing))?;
         Ok(Some(version.trim().to_owned()))
     }
@@ -118,10 +109,7 @@ impl Folder {
     pub(super) fn accept_unfinished(&self) -> Result<(), StartError> {
         fs::rename(self.unfinished(), self.data())
             .and_then(|()| File::open(&self.path)?.sync_all())
-            .map_err(StartError::io(format!(
-                "move the new database to {}",
-                self.data().display()
-            )))
+            .map_err(StartError::io(format!("move the new database to {}", self.data().display())))
     }
 
     fn unfinished(&self) -> PathBuf {
@@ -138,8 +126,7 @@ impl Folder {
         let this = fs::metadata(&self.path).map_err(StartError::io(doing))?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for place in SHORT_PLACES {
-            let short =
-                Path::new(place).join(format!("hookpack-{:x}-{:x}", this.dev(), this.ino()));
+            let short = Path::new(place).join(format!("hookpack-{:x}-{:x}", this.dev(), this.ino()));
             match make_own_private(&short, account) {
                 Ok(()) => return Ok(short),
                 Err(error) => {
@@ -164,8 +151,7 @@ impl Folder {
 fn fits_a_socket(folder: &Path) -> bool {
     // Clients and Postgres read a comma as the end of the path; a quote would end our quoting.
     folder.to_str().is_some_and(|path| {
-        path.len() + 1 + postmaster::SOCKET_NAME.len() <= SOCKET_PATH_BYTES_MAX
-            && !path.contains([',', '"'])
+        path.len() + 1 + postmaster::SOCKET_NAME.len() <= SOCKET_PATH_BYTES_MAX && !path.contains([',', '"'])
     })
 }
 

@@ -43,13 +43,8 @@ struct State {
 
 impl Log {
     pub(super) fn open(path: &Path) -> Self {
-        let mut state = State {
-            path: path.to_owned(),
-            file: None,
-            bytes: 0,
-            last_lines: VecDeque::new(),
-            speaking: 0,
-        };
+        let mut state =
+            State { path: path.to_owned(), file: None, bytes: 0, last_lines: VecDeque::new(), speaking: 0 };
         state.open_file();
         Self(Arc::new(Mutex::new(state)))
     }
@@ -60,10 +55,7 @@ impl Log {
     /// then the last lines would be missing where they are needed.
     pub(super) fn spawn(&self, mut command: Command) -> io::Result<Child> {
         self.state().last_lines.clear();
-        let mut child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         if let Some(stderr) = child.stderr.take()
             && let Err(error) = self.listen(stderr)
         {
@@ -76,20 +68,16 @@ impl Log {
     fn listen(&self, stderr: ChildStderr) -> io::Result<()> {
         self.state().speaking += 1;
         let log = self.clone();
-        thread::Builder::new()
-            .name("postgres-log".into())
-            .spawn(move || {
-                log.follow(stderr);
-                log.state().speaking -= 1;
-            })?;
+        thread::Builder::new().name("postgres-log".into()).spawn(move || {
+            log.follow(stderr);
+            log.state().speaking -= 1;
+        })?;
         Ok(())
     }
 
     /// Returns when a child that has ended has been heard to the end.
     pub(super) fn wait_for_end(&self) {
-        poll(Instant::now() + LAST_WORDS_WAIT, || {
-            (self.state().speaking == 0).then_some(())
-        });
+        poll(Instant::now() + LAST_WORDS_WAIT, || (self.state().speaking == 0).then_some(()));
     }
 
     pub(super) fn last_lines(&self) -> String {
@@ -100,11 +88,7 @@ impl Log {
     fn follow(&self, stderr: ChildStderr) {
         let mut stderr = BufReader::new(stderr);
         let mut line = Vec::new();
-        while let Ok(1..) = stderr
-            .by_ref()
-            .take(LINE_BYTES_MAX)
-            .read_until(b'\n', &mut line)
-        {
+        while let Ok(1..) = stderr.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
             self.state().add(&String::from_utf8_lossy(&line));
             line.clear();
         }

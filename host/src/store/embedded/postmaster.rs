@@ -54,23 +54,16 @@ pub(super) fn arguments(data: &Path, sockets: &Path) -> Vec<OsString> {
     socket_setting.push(sockets);
     socket_setting.push("\"");
     let mut arguments = vec!["-D".into(), data.into(), "-c".into(), socket_setting];
-    arguments.extend(
-        SETTINGS
-            .iter()
-            .flat_map(|setting| ["-c".into(), setting.into()]),
-    );
+    arguments.extend(SETTINGS.iter().flat_map(|setting| ["-c".into(), setting.into()]));
     arguments
 }
 
 /// Whether a start failed only because sessions of a postmaster that was killed, or it itself, have
 /// not ended yet.
 pub(super) fn will_pass(last_lines: &str) -> bool {
-    [
-        "pre-existing shared memory block",
-        "lock file \"postmaster.pid\" already exists",
-    ]
-    .iter()
-    .any(|message| last_lines.contains(message))
+    ["pre-existing shared memory block", "lock file \"postmaster.pid\" already exists"]
+        .iter()
+        .any(|message| last_lines.contains(message))
 }
 
 /// Whether `child` accepts connections.
@@ -79,16 +72,9 @@ pub(super) fn is_ready(data: &Path, child: &Child) -> bool {
 }
 
 /// Waits for the postmaster of a host that was killed, which may still be shutting down.
-pub(super) fn wait_for_orphan(
-    data: &Path,
-    sockets: &Path,
-    deadline: Instant,
-) -> Result<(), StartError> {
+pub(super) fn wait_for_orphan(data: &Path, sockets: &Path, deadline: Instant) -> Result<(), StartError> {
     if path(data).exists() && poll(Instant::now() + EMPTY_WAIT, || PidFile::read(data)).is_none() {
-        remove_pid_file(
-            data,
-            "it stayed empty: the machine went down while it was written",
-        );
+        remove_pid_file(data, "it stayed empty: the machine went down while it was written");
     }
     let Some(orphan) = PidFile::read(data).filter(|file| file.is_running(data)) else {
         return Ok(());
@@ -102,10 +88,7 @@ pub(super) fn wait_for_orphan(
     }
     match poll(deadline, || (!orphan.is_running(data)).then_some(())) {
         Some(()) => Ok(()),
-        None => Err(StartError::StillRunning {
-            data: data.to_owned(),
-            pid,
-        }),
+        None => Err(StartError::StillRunning { data: data.to_owned(), pid }),
     }
 }
 

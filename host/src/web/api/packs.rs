@@ -48,8 +48,13 @@ pub(in crate::web) async fn webhooks(
 
 fn shown(pack: &Pack, registry: &Registry) -> Value {
     let name = pack.folder.file_name().unwrap_or_default().to_string_lossy();
-    let warnings: Vec<_> =
-        registry.loaded.warnings.warnings.iter().filter(|fault| fault.file.starts_with(&format!("{name}/"))).collect();
+    let warnings: Vec<_> = registry
+        .loaded
+        .warnings
+        .warnings
+        .iter()
+        .filter(|fault| fault.file.starts_with(&format!("{name}/")))
+        .collect();
     json!({
         "ref": pack.reference,
         "name": pack.name,

@@ -29,7 +29,8 @@ pub(in crate::web) async fn get(
     Path(reference): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let registry = host.registry.load();
-    let trigger = registry.trigger(&reference).ok_or_else(|| ApiError::NotFound(format!("trigger {reference}")))?;
+    let trigger =
+        registry.trigger(&reference).ok_or_else(|| ApiError::NotFound(format!("trigger {reference}")))?;
     Ok(data(shown(&host, &registry, trigger)))
 }
 
@@ -39,7 +40,8 @@ pub(in crate::web) async fn webhooks(
     Path(reference): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let registry = host.registry.load();
-    let trigger = registry.trigger(&reference).ok_or_else(|| ApiError::NotFound(format!("trigger {reference}")))?;
+    let trigger =
+        registry.trigger(&reference).ok_or_else(|| ApiError::NotFound(format!("trigger {reference}")))?;
     Ok(data(endpoints(&host, &registry, &Target::Trigger(trigger.clone()))))
 }
 
@@ -81,7 +83,8 @@ pub(super) fn endpoints(host: &Host, registry: &Registry, target: &Target) -> Va
 
 fn policy(host: &Host, policy: &Policy) -> Value {
     let known = host.secrets.load();
-    let secrets = policy.secrets.iter().map(|name| json!({"name": name, "provided": !known.values(name).is_empty()}));
+    let secrets =
+        policy.secrets.iter().map(|name| json!({"name": name, "provided": !known.values(name).is_empty()}));
     json!({
         "preset": policy.preset,
         "verify": match policy.verify {

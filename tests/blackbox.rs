@@ -1,0 +1,16 @@
+//! Black-box tests by concern: real HTTP, a real database each, real files, and a clock that the test holds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "a test may stop where it stands"
+)]
+
+#[path = "blackbox/harness.rs"]
+mod harness;
+
+#[path = "blackbox/spine.rs"]
+mod spine;
