@@ -12,5 +12,15 @@
 #[path = "blackbox/harness.rs"]
 mod harness;
 
+#[path = "blackbox/crash.rs"]
+mod crash;
+#[path = "blackbox/embedded.rs"]
+mod embedded;
+#[path = "blackbox/idempotency.rs"]
+mod idempotency;
+#[path = "blackbox/ingest.rs"]
+mod ingest;
+#[path = "blackbox/pipeline.rs"]
+mod pipeline;
 #[path = "blackbox/spine.rs"]
 mod spine;

@@ -1,11 +1,12 @@
 //! `hookpack.event`, read.
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{PgExecutor, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct EventRow {
     pub id: Uuid,
     pub pack_ref: String,
@@ -14,6 +15,7 @@ pub struct EventRow {
     pub payload: Json<Box<RawValue>>,
     pub metadata: Json<Box<RawValue>>,
     pub idempotency_key: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
     pub received_at: OffsetDateTime,
 }
 

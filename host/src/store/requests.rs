@@ -1,16 +1,19 @@
 //! `hookpack.request_log`, read.
 
 use ipnet::IpNet;
+use serde::{Serialize, Serializer};
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct RequestRow {
     pub id: Uuid,
+    #[serde(with = "time::serde::rfc3339")]
     pub received_at: OffsetDateTime,
     pub trigger_ref: Option<String>,
     pub endpoint_key_id: Option<Uuid>,
+    #[serde(serialize_with = "address_alone")]
     pub source_ip: IpNet,
     pub user_agent: Option<String>,
     pub method: String,
@@ -22,6 +25,11 @@ pub struct RequestRow {
     pub verified: bool,
     pub duration_us: i64,
     pub pack_version: Option<String>,
+}
+
+/// `inet` can hold a network; what we store there is always one address.
+fn address_alone<S: Serializer>(source: &IpNet, serializer: S) -> Result<S::Ok, S::Error> {
+    source.addr().serialize(serializer)
 }
 
 /// What to list, the newest first; `before` is the last id of the page before.

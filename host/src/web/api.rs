@@ -7,21 +7,31 @@ pub(super) mod triggers;
 
 use axum::Json;
 use serde::Serialize;
-use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 use super::error::ApiError;
 
-/// `{"data": …}`
-fn data(value: impl Serialize) -> Json<Value> {
-    Json(json!({ "data": value }))
+/// `{"data": …}`: what wraps every success. Serialised as it is, so that a stored payload keeps its digits.
+#[derive(Debug, Serialize)]
+pub(in crate::web) struct Data<T> {
+    data: T,
+}
+
+fn data<T>(data: T) -> Json<Data<T>> {
+    Json(Data { data })
 }
 
 /// `{"data": […], "next_cursor": …}`; there is a cursor when there may be more.
-fn page(items: Vec<Value>, last: Option<Uuid>, limit: i64) -> Json<Value> {
-    let full = i64::try_from(items.len()).unwrap_or(i64::MAX) >= limit;
-    Json(json!({ "data": items, "next_cursor": last.filter(|_| full) }))
+#[derive(Debug, Serialize)]
+pub(in crate::web) struct Page<T> {
+    data: Vec<T>,
+    next_cursor: Option<Uuid>,
+}
+
+fn page<T>(data: Vec<T>, last: Option<Uuid>, limit: i64) -> Json<Page<T>> {
+    let full = i64::try_from(data.len()).unwrap_or(i64::MAX) >= limit;
+    Json(Page { data, next_cursor: last.filter(|_| full) })
 }
 
 /// 1 to 500 rows; 50 unless told.

@@ -7,13 +7,11 @@ use axum::{
     extract::{Path, Query, State},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{data, limit, moment, page};
+use super::{Data, Page, data, limit, moment, page};
 use crate::{
     host::Host,
-    request::rfc3339,
     store::events::{self, EventRow, Filter},
     web::{auth::Authorized, error::ApiError},
 };
@@ -32,7 +30,7 @@ pub(in crate::web) async fn list(
     _: Authorized,
     State(host): State<Arc<Host>>,
     Query(asked): Query<Asked>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Page<EventRow>>, ApiError> {
     let filter = Filter {
         since: moment(asked.since.as_ref(), "since")?,
         until: moment(asked.until.as_ref(), "until")?,
@@ -43,26 +41,14 @@ pub(in crate::web) async fn list(
     };
     let rows = events::list(&host.pool, &filter).await?;
     let last = rows.last().map(|row| row.id);
-    Ok(page(rows.iter().map(shown).collect(), last, filter.limit))
+    Ok(page(rows, last, filter.limit))
 }
 
 pub(in crate::web) async fn get(
     _: Authorized,
     State(host): State<Arc<Host>>,
     Path(id): Path<Uuid>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Data<EventRow>>, ApiError> {
     let row = events::get(&host.pool, id).await?;
-    row.map(|row| data(shown(&row))).ok_or_else(|| ApiError::NotFound(format!("event {id}")))
-}
-
-fn shown(row: &EventRow) -> Value {
-    json!({
-        "id": row.id,
-        "pack_ref": row.pack_ref,
-        "trigger_ref": row.trigger_ref,
-        "payload": row.payload.0,
-        "metadata": row.metadata.0,
-        "idempotency_key": row.idempotency_key,
-        "received_at": rfc3339(row.received_at),
-    })
+    row.map(data).ok_or_else(|| ApiError::NotFound(format!("event {id}")))
 }

@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{data, triggers};
+use super::{Data, data, triggers};
 use crate::{
     host::Host,
     pack::{Pack, Refused},
@@ -16,7 +16,7 @@ use crate::{
     web::{auth::Authorized, error::ApiError},
 };
 
-pub(in crate::web) async fn list(_: Authorized, State(host): State<Arc<Host>>) -> Json<Value> {
+pub(in crate::web) async fn list(_: Authorized, State(host): State<Arc<Host>>) -> Json<Data<Vec<Value>>> {
     let registry = host.registry.load();
     let live = registry.packs().iter().map(|pack| shown(pack, &registry));
     let refused = registry.loaded.refused.iter().map(refused);
@@ -27,7 +27,7 @@ pub(in crate::web) async fn get(
     _: Authorized,
     State(host): State<Arc<Host>>,
     Path(reference): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Data<Value>>, ApiError> {
     let registry = host.registry.load();
     if let Some(pack) = registry.pack(&reference) {
         return Ok(data(shown(pack, &registry)));
@@ -40,7 +40,7 @@ pub(in crate::web) async fn webhooks(
     _: Authorized,
     State(host): State<Arc<Host>>,
     Path(reference): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Data<Value>>, ApiError> {
     let registry = host.registry.load();
     let pack = registry.pack(&reference).ok_or_else(|| ApiError::NotFound(format!("pack {reference}")))?;
     Ok(data(triggers::endpoints(&host, &registry, &Target::Pack(pack.clone()))))

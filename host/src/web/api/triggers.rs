@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::data;
+use super::{Data, data};
 use crate::{
     host::Host,
     pack::Trigger,
@@ -18,7 +18,7 @@ use crate::{
     web::{auth::Authorized, error::ApiError},
 };
 
-pub(in crate::web) async fn list(_: Authorized, State(host): State<Arc<Host>>) -> Json<Value> {
+pub(in crate::web) async fn list(_: Authorized, State(host): State<Arc<Host>>) -> Json<Data<Vec<Value>>> {
     let registry = host.registry.load();
     data(registry.triggers().map(|trigger| shown(&host, &registry, trigger)).collect::<Vec<_>>())
 }
@@ -27,7 +27,7 @@ pub(in crate::web) async fn get(
     _: Authorized,
     State(host): State<Arc<Host>>,
     Path(reference): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Data<Value>>, ApiError> {
     let registry = host.registry.load();
     let trigger =
         registry.trigger(&reference).ok_or_else(|| ApiError::NotFound(format!("trigger {reference}")))?;
@@ -38,7 +38,7 @@ pub(in crate::web) async fn webhooks(
     _: Authorized,
     State(host): State<Arc<Host>>,
     Path(reference): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Data<Value>>, ApiError> {
     let registry = host.registry.load();
     let trigger =
         registry.trigger(&reference).ok_or_else(|| ApiError::NotFound(format!("trigger {reference}")))?;

@@ -1,0 +1,133 @@
+//! One delivery, one event: whoever sends it again, whenever, wherever.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::harness::{Answer, NOW, Setup, TestDatabase, TestHost};
+
+fn trigger(idempotency: &str) -> String {
+    format!(
+        "name: one\nref: t.one\ntype: webhook\npayload_schema: {{properties: {{n: {{type: integer}}}}}}
+webhook: {{enabled: true, verify: none, idempotency: {idempotency}}}\n"
+    )
+}
+
+async fn host(idempotency: &str) -> TestHost {
+    Setup::new(&[("t/triggers/one.yaml", &trigger(idempotency))]).start().await
+}
+
+async fn send(host: &TestHost, key: &str, body: &str) -> Answer {
+    Answer::of(host.post("t.one").header("x-id", key).body(body.to_owned()).send().await.unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parallel_twins_on_two_hosts_become_one_row_and_equal_answers() {
+    let database = TestDatabase::new().await;
+    let text = trigger("{key: \"header:x-id\"}");
+    let one = Setup::new(&[("t/triggers/one.yaml", &text)]).start_on(&database).await;
+    // Two hosts on one database share the master key.
+    let mut setup = Setup::new(&[("t/triggers/one.yaml", &text)]);
+    setup.config.master_key_file = Some(one.folder.path().join("data/master-key"));
+    let two = setup.start_on(&database).await;
+    assert_eq!(
+        one.url("t.one").rsplit('/').next(),
+        two.url("t.one").rsplit('/').next(),
+        "one key for both hosts"
+    );
+
+    for round in 0..10 {
+        let key = format!("delivery {round}");
+        let twins = (0..32).map(|number| send(if number % 2 == 0 { &one } else { &two }, &key, "{\"n\": 1}"));
+        let answers = join_all(twins).await;
+        let firsts =
+            answers.iter().filter(|answer| !answer.headers.contains_key("idempotency-replayed")).count();
+        assert_eq!(firsts, 1, "one was first");
+        for answer in &answers {
+            assert_eq!((answer.status, &answer.text), (200, &answers[0].text));
+        }
+        assert_eq!(one.count("select count(*) from hookpack.event").await, round + 1);
+    }
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_delivery_is_not_the_first() {
+    let host = host("{key: \"header:x-id\"}").await;
+    assert_eq!(send(&host, "a", "{\"n\": \"x\"}").await.status, 422);
+    let stored = send(&host, "a", "{\"n\": 1}").await;
+    assert_eq!((stored.status, stored.header("idempotency-replayed")), (200, None));
+    // What the second one says no longer matters: it is the same delivery.
+    let again = send(&host, "a", "{\"n\": 2}").await;
+    assert_eq!((again.text, again.headers.contains_key("idempotency-replayed")), (stored.text, true));
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_its_window_a_key_is_new_again() {
+    let host = host("{key: \"header:x-id\", window_hours: 2}").await;
+    let first = send(&host, "a", "{}").await;
+    host.clock.advance(Duration::from_secs(2 * 3600 - 1));
+    assert_eq!(send(&host, "a", "{}").await.text, first.text);
+    host.clock.advance(Duration::from_secs(1));
+    let second = send(&host, "a", "{}").await;
+    assert_ne!(second.text, first.text);
+    assert_eq!(send(&host, "a", "{}").await.text, second.text);
+    assert_eq!(host.count("select count(*) from hookpack.event").await, 2);
+    assert!(host.clock.now() > NOW);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_without_the_key_is_stored_without_one_unless_it_is_required() {
+    let lenient = host("{key: $.id}").await;
+    for body in ["{}", "{}", r#"{"id": null}"#, r#"{"id": {}}"#, r#"{"id": ""}"#] {
+        let answer = lenient.send("t.one", body).await;
+        assert_eq!(answer.status, 200);
+        let (outcome, detail) = lenient.logged(&answer).await;
+        assert_eq!(
+            (outcome.as_str(), detail.as_str()),
+            ("accepted", "stored without an idempotency key: the request lacks it")
+        );
+    }
+    assert_eq!(lenient.count("select count(*) from hookpack.event where idempotency_key is null").await, 5);
+    lenient.stop().await;
+
+    let strict = host("{key: $.id, required: true}").await;
+    let answer = strict.send("t.one", "{}").await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(strict.logged(&answer).await.0, "key_missing");
+    strict.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_text_can_be_a_key() {
+    let host = host("{key: $.id}").await;
+    let long = "x".repeat(100_000);
+    for id in [
+        r#""a""#,
+        "7",
+        "12345678901234567890123",
+        r#""\u0000""#,
+        r#""a\u0000b""#,
+        &format!("\"{long}\""),
+        r#""é🦀""#,
+    ] {
+        let body = format!("{{\"id\": {id}}}");
+        let first = host.send("t.one", &body).await;
+        assert_eq!((first.status, first.header("idempotency-replayed")), (200, None), "{}", first.text);
+        assert_eq!(host.send("t.one", &body).await.text, first.text);
+    }
+    assert_eq!(host.count("select count(*) from hookpack.event").await, 7);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_body_itself_can_be_the_key() {
+    let host = host("{key: \"sha256({body})\"}").await;
+    let first = host.send("t.one", "{\"n\": 1}").await;
+    assert_eq!(host.send("t.one", "{\"n\": 1}").await.text, first.text);
+    assert_ne!(host.send("t.one", "{\"n\":1}").await.text, first.text);
+    host.stop().await;
+}

@@ -1,0 +1,150 @@
+//! The writer: no neighbour suffers, nothing waits without end, nothing is acknowledged that is not stored.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::harness::{Answer, Setup, TestHost, eventually};
+
+const ONE: &str =
+    "name: one\nref: t.one\ntype: webhook\npayload_schema: true\nwebhook: {enabled: true, verify: none}\n";
+
+async fn host() -> TestHost {
+    Setup::new(&[("t/triggers/one.yaml", ONE)]).start().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strange_but_valid_json_is_stored_as_it_is_and_broken_json_is_told_so() {
+    let host = host().await;
+    for body in [
+        r#"{"a": "\u0000"}"#,
+        r#"{"a": "x\u0000y", "n": 1e99999999999999999999}"#,
+        r#"{"a": 1, "a": 2}"#,
+        "\"\\ud83e\\udd80\"",
+    ] {
+        let answer = host.send("t.one", body).await;
+        assert_eq!(answer.status, 200, "{body}: {}", answer.text);
+        assert_eq!(host.events().await.last().unwrap().1, body);
+    }
+    for body in [r#"{"a": "\ud800"}"#, "{\"a\": \"\u{1}\"}", "", "\u{feff}{}"] {
+        let answer = host.send("t.one", body).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert_eq!(host.logged(&answer).await.0, "undecodable");
+    }
+    let not_utf8 = Answer::of(host.post("t.one").body(b"\"\xff\"".to_vec()).send().await.unwrap()).await;
+    assert_eq!(not_utf8.status, 400);
+    host.stop().await;
+}
+
+/// The operator's own rule on the table refuses some rows: the others of their batches are stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poisoned_row_never_fails_its_neighbours() {
+    let host = host().await;
+    sqlx::raw_sql("alter table hookpack.event add check (payload::text not like '%poison%')")
+        .execute(&host.pool)
+        .await
+        .unwrap();
+    let sent = (0..200).map(|number| {
+        let text = if number % 10 == 3 { "poison" } else { "fine" };
+        let host = &host;
+        async move { (text, host.send("t.one", &format!("[\"{text}\", {number}]")).await) }
+    });
+    for (text, answer) in join_all(sent).await {
+        if text == "fine" {
+            assert_eq!(answer.status, 200, "{}", answer.text);
+        } else {
+            assert_eq!(answer.status, 422, "{}", answer.text);
+            assert!(!answer.text.contains("check constraint"), "the database's words are for the log");
+            let (outcome, detail) = host.logged(&answer).await;
+            assert_eq!(outcome, "store_refused");
+            assert!(detail.contains("check constraint"), "{detail}");
+        }
+    }
+    assert_eq!(host.count("select count(*) from hookpack.event").await, 180);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_store_is_away_senders_are_told_to_come_again_and_then_it_goes_on() {
+    let mut setup = Setup::new(&[("t/triggers/one.yaml", ONE)]);
+    setup.config.store_wait_seconds = 1;
+    let host = setup.start().await;
+    assert_eq!(host.send("t.one", "1").await.status, 200);
+
+    // Somebody holds the table: the store does not answer.
+    let mut lock = host.pool.begin().await.unwrap();
+    sqlx::raw_sql("lock table hookpack.event in access exclusive mode").execute(&mut *lock).await.unwrap();
+    let answers = join_all((0..20).map(|_| host.send("t.one", "2"))).await;
+    for answer in answers {
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{}", answer.text);
+    }
+    lock.rollback().await.unwrap();
+    eventually("a stored event", async || (host.send("t.one", "3").await.status == 200).then_some(())).await;
+
+    // Every connection is cut: the writer makes a new one within the request.
+    let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()";
+    let mut one = host.pool.acquire().await.unwrap();
+    let _: i64 = sqlx::query_scalar(sql).fetch_one(&mut *one).await.unwrap();
+    assert_eq!(host.send("t.one", "4").await.status, 200);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_answers_at_once() {
+    let mut setup = Setup::new(&[("t/triggers/one.yaml", ONE)]);
+    setup.config.queue_deliveries_max = 4;
+    setup.config.batch_rows_max = 1;
+    setup.config.store_wait_seconds = 2;
+    let host = setup.start().await;
+    let mut lock = host.pool.begin().await.unwrap();
+    sqlx::raw_sql("lock table hookpack.event in access exclusive mode").execute(&mut *lock).await.unwrap();
+    let waiting: Vec<_> = (0..32)
+        .map(|_| {
+            let request = host.post("t.one").body("1");
+            tokio::spawn(async move { Answer::of(request.send().await.unwrap()).await })
+        })
+        .collect();
+    let full = async || {
+        (host
+            .count(
+                "select count(*) from hookpack.request_log where detail = 'the queue of the store is full'",
+            )
+            .await
+            > 0)
+        .then_some(())
+    };
+    // Rows of the log wait behind the table's lock as well: the refusals are seen in the answers.
+    let answers = join_all(waiting).await;
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap().status == 503));
+    lock.rollback().await.unwrap();
+    eventually("the refusals in the log", full).await;
+    assert_eq!(host.send("t.one", "5").await.status, 200);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_unknown_keys_does_not_flood_the_table() {
+    let host = host().await;
+    let url = format!("http://{}/api/v1/webhooks/wh_nobody", host.address);
+    let post = async || host.http.post(&url).body("{}").send().await.unwrap().status().as_u16();
+    for _ in 0..20 {
+        assert!(join_all((0..50).map(|_| post())).await.iter().all(|status| *status == 404));
+    }
+    host.clock.advance(Duration::from_secs(1));
+    let last = Answer::of(host.http.post(&url).body("{}").send().await.unwrap()).await;
+    let (outcome, detail) = host.logged(&last).await;
+    assert_eq!(outcome, "unknown_key");
+    assert!(detail.starts_with("990 more by strangers"), "{detail}");
+    assert_eq!(host.count("select count(*) from hookpack.request_log").await, 11);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_hear_of_new_events() {
+    let host = host().await;
+    let mut listener = sqlx::postgres::PgListener::connect_with(&host.pool).await.unwrap();
+    listener.listen("hookpack_event").await.unwrap();
+    host.send("t.one", "1").await;
+    assert_eq!(listener.recv().await.unwrap().payload(), "t.one");
+    host.stop().await;
+}
