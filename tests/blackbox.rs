@@ -12,6 +12,8 @@
 #[path = "blackbox/harness.rs"]
 mod harness;
 
+#[path = "blackbox/commands.rs"]
+mod commands;
 #[path = "blackbox/crash.rs"]
 mod crash;
 #[path = "blackbox/embedded.rs"]

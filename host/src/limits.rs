@@ -121,7 +121,8 @@ fn direct(quota: Quota, clock: &Clock) -> Direct {
 
 /// Whole seconds, as `Retry-After` wants them.
 fn over(wait: Duration) -> Over {
-    Over { retry_after: Duration::from_secs(wait.as_secs_f64().ceil().max(1.0) as u64) }
+    let started = u64::from(wait.subsec_nanos() > 0);
+    Over { retry_after: Duration::from_secs((wait.as_secs() + started).max(1)) }
 }
 
 impl Clock {

@@ -89,6 +89,7 @@ pub mod tests {
     use super::*;
 
     /// A POST with these headers and this body, from 127.0.0.1 at the epoch.
+    #[allow(clippy::missing_panics_doc, reason = "a helper of tests")]
     pub fn post(headers: &[(&str, &str)], body: &str) -> Inbound {
         let header = |(name, value): &(&str, &str)| {
             (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())

@@ -165,7 +165,7 @@ impl Query {
         for segment in &query.segments {
             match (segment, parts.last_mut()) {
                 (Segment::Selector(PathSelector::Name(name)), Some(part)) => {
-                    part.push(Step::Name(name.clone()))
+                    part.push(Step::Name(name.clone()));
                 }
                 (Segment::Selector(PathSelector::Index(index)), Some(part)) => part.push(Step::Index(*index)),
                 (Segment::Selector(PathSelector::Wildcard), _) => parts.push(Vec::new()),

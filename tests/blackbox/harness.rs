@@ -51,7 +51,7 @@ fn cluster() -> &'static Cluster {
                 folder,
                 binaries: None,
                 path: std::env::var_os("PATH"),
-                start_wait: Duration::from_secs(120),
+                start_wait: Duration::from_mins(2),
             };
             let cluster = Cluster { postgres: EmbeddedPostgres::start(&options).unwrap() };
             let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -148,11 +148,6 @@ impl Setup {
             }
         }
         Self::with_packs(packs, folder)
-    }
-
-    /// The packs that ship.
-    pub fn shipped() -> Self {
-        Self::with_packs(repository().join("packs"), tempfile::tempdir().unwrap())
     }
 
     fn with_packs(packs: PathBuf, folder: TempDir) -> Self {

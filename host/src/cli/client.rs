@@ -32,7 +32,7 @@ pub(super) fn http() -> Result<reqwest::Client> {
         drop(rustls::crypto::ring::default_provider().install_default());
     });
     reqwest::Client::builder()
-        .timeout(Duration::from_secs(60))
+        .timeout(Duration::from_mins(1))
         .no_proxy()
         .build()
         .context("making an HTTP client")
@@ -40,16 +40,15 @@ pub(super) fn http() -> Result<reqwest::Client> {
 
 impl Client {
     pub(super) fn new(setup: &Setup, args: ClientArgs) -> Result<Self> {
-        let token = match args.token {
-            Some(token) => token,
-            None => {
-                let file = setup.config([])?.admin_token_file();
-                let text = std::fs::read_to_string(&file).with_context(|| {
-                    let file = file.display();
-                    format!("no token: give --token or HOOKPACK_TOKEN, or run where the host keeps {file}")
-                })?;
-                text.trim().to_owned()
-            }
+        let token = if let Some(token) = args.token {
+            token
+        } else {
+            let file = setup.config([])?.admin_token_file();
+            let text = std::fs::read_to_string(&file).with_context(|| {
+                let file = file.display();
+                format!("no token: give --token or HOOKPACK_TOKEN, or run where the host keeps {file}")
+            })?;
+            text.trim().to_owned()
         };
         Ok(Self { http: http()?, url: args.url.trim_end_matches('/').to_owned(), token })
     }

@@ -176,7 +176,9 @@ async fn show(running: &Running) -> Result<bool> {
     let sent = rows.len();
     output::table(&["", "SENT TO", "REQUEST", "ANSWER", "STORED EVENT"], rows);
     output::line(&format!("\n{sent} requests sent, {stored} events stored, {} surprises", surprises.len()));
-    surprises.iter().for_each(|surprise| output::line(surprise));
+    for surprise in &surprises {
+        output::line(surprise);
+    }
     Ok(surprises.is_empty() && sent > 0)
 }
 

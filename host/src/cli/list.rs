@@ -49,7 +49,7 @@ pub(super) struct RequestsArgs {
     /// Answered with this status only.
     #[arg(long)]
     status: Option<u16>,
-    /// Ended so only: accepted, bad_signature, …
+    /// Ended so only: accepted, `bad_signature`, …
     #[arg(long)]
     outcome: Option<String>,
     #[command(flatten)]

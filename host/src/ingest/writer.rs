@@ -62,7 +62,7 @@ enum Failure {
 /// The pause between two tries to reach the database.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How often deliveries whose window is over are forgotten, and how many at a time.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 const SWEEP_ROWS: i64 = 1000;
 
 impl Writer {

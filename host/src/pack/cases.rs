@@ -93,9 +93,7 @@ pub struct Outgoing {
 pub fn read(pack: &Pack, name: &str, limits: &Config, report: &mut Report) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     let Some(folder) = Folder::read(&pack.folder, name, limits, report) else { return cases };
-    let is_case_file = |file: &&String| {
-        file.strip_prefix("tests/").is_some_and(|name| !name.contains('/') && name.ends_with(".yaml"))
-    };
+    let is_case_file = |file: &&String| matches!(file.strip_prefix("tests/").and_then(|name| name.rsplit_once('.')), Some((stem, "yaml")) if !stem.contains('/'));
     for file in folder.files.keys().filter(is_case_file) {
         let Some(source) = folder.source(file, report) else { continue };
         let Some(node) = yaml::parse(&source, limits, report) else { continue };

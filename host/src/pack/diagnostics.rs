@@ -128,16 +128,15 @@ pub fn suggestion(word: &str, known: &[&str]) -> String {
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), *candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
         .min();
-    match near {
-        Some((_, candidate)) => format!("did you mean `{candidate}`?"),
-        None => {
-            let mut text = String::from("known here: ");
-            for (index, candidate) in known.iter().enumerate() {
-                let comma = if index == 0 { "" } else { ", " };
-                let _ = write!(text, "{comma}{candidate}");
-            }
-            text
+    if let Some((_, candidate)) = near {
+        format!("did you mean `{candidate}`?")
+    } else {
+        let mut text = String::from("known here: ");
+        for (index, candidate) in known.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            let _ = write!(text, "{comma}{candidate}");
         }
+        text
     }
 }
 

@@ -127,16 +127,13 @@ fn read_pack(folder: &Folder, limits: &Config, manifest: &mut Manifest, report: 
         let Some(trigger) = read_trigger::trigger(manifest, folder, file, &schemas, limits, report) else {
             continue;
         };
-        match seen.get(&trigger.reference) {
-            Some(first) => {
-                let help =
-                    format!("`{}` has it already; give one of the two another name", folder.display(first));
-                report.fault(&folder.place(file), format!("the ref `{}` is taken", trigger.reference), help);
-            }
-            None => {
-                seen.insert(trigger.reference.clone(), file.clone());
-                triggers.push(trigger);
-            }
+        if let Some(first) = seen.get(&trigger.reference) {
+            let help =
+                format!("`{}` has it already; give one of the two another name", folder.display(first));
+            report.fault(&folder.place(file), format!("the ref `{}` is taken", trigger.reference), help);
+        } else {
+            seen.insert(trigger.reference.clone(), file.clone());
+            triggers.push(trigger);
         }
     }
     if triggers.is_empty() && report.faults.is_empty() {

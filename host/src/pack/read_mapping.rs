@@ -39,9 +39,10 @@ pub(super) fn mapping(node: &Node, limits: &Config, report: &mut Report) -> Opti
             report.fault(&node.at, "`mapping` has no kind", help);
             None
         }
-        (Some((key, fields)), None) if key.text == "fields" => match &fields.value {
-            Yaml::Map(_) => tree(fields, report).map(Mapping::Fields),
-            _ => {
+        (Some((key, fields)), None) if key.text == "fields" => {
+            if let Yaml::Map(_) = &fields.value {
+                tree(fields, report).map(Mapping::Fields)
+            } else {
                 report.fault(
                     &fields.at,
                     format!("`fields` must be a mapping, this is {}", fields.kind()),
@@ -49,7 +50,7 @@ pub(super) fn mapping(node: &Node, limits: &Config, report: &mut Report) -> Opti
                 );
                 None
             }
-        },
+        }
         (Some((key, root)), None) if key.text == "template" => {
             let mut builder = Builder::new(limits.template_fuel, limits.event_bytes_max);
             let root = template(root, &mut builder, report)?;
@@ -150,12 +151,12 @@ pub(super) fn matching(node: &Node, file: &str, schemas: &Schemas<'_>, report: &
     let mut whole = true;
     for (key, value) in entries {
         let selector = Selector::parse(&key.text).map_err(|message| {
-            report.fault(&key.at, format!("`match`: {message}"), Selector::HELP.to_owned())
+            report.fault(&key.at, format!("`match`: {message}"), Selector::HELP.to_owned());
         });
         let condition = condition(value, file, schemas, report);
         match (selector, condition) {
             (Ok(selector), Some(condition)) => {
-                lines.push(Line { text: key.text.clone(), selector, condition })
+                lines.push(Line { text: key.text.clone(), selector, condition });
             }
             _ => whole = false,
         }

@@ -74,7 +74,7 @@ impl<'a> Schemas<'a> {
                 for (key, child) in entries {
                     match child.as_str() {
                         Some(reference) if key.text == "$ref" => {
-                            self.check_ref(reference, child, file, report)
+                            self.check_ref(reference, child, file, report);
                         }
                         _ => self.check_refs(child, file, report),
                     }

@@ -36,7 +36,7 @@ pub struct Problem<'a> {
 /// How long a sender is asked to wait for the store.
 const STORE_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How long a sender is asked to wait until somebody has set the webhook up.
-const SETUP_RETRY_AFTER: Duration = Duration::from_secs(60);
+const SETUP_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 impl Refusal {
     fn new(status: StatusCode, outcome: Outcome, told: impl Into<String>) -> Self {

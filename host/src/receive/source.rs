@@ -17,10 +17,8 @@ pub fn source_of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr
     }
     let walked = |name| chain(headers, &name).map(|chain| walk(peer, &chain, trusted));
     match (walked(X_FORWARDED_FOR), walked(header::FORWARDED)) {
-        (None, None) => peer,
-        (Some(source), None) | (None, Some(source)) => source,
-        (Some(one), Some(other)) if one == other => one,
-        (Some(_), Some(_)) => peer,
+        (Some(one), Some(other)) if one != other => peer,
+        (told, also) => told.or(also).unwrap_or(peer),
     }
 }
 

@@ -175,7 +175,7 @@ mod tests {
         let mut request = post(&[], "{}");
         let signed = hmac.sign(&Seen::new(&request, ""), &secret, now).unwrap();
         request.headers = signed.headers;
-        let at = |now| outcome(hmac.check(&Seen::new(&request, ""), &[secret.clone()], now));
+        let at = |now| outcome(hmac.check(&Seen::new(&request, ""), std::slice::from_ref(&secret), now));
         assert_eq!(at(now), "accepted");
         assert_eq!(at(now + time::Duration::seconds(300)), "accepted");
         assert_eq!(at(now + time::Duration::seconds(301)), "stale");
@@ -183,7 +183,7 @@ mod tests {
 
         let line = request.headers["stripe-signature"].to_str().unwrap();
         let twice = post(&[("stripe-signature", &format!("t=1,{line}"))], "{}");
-        let error = hmac.check(&Seen::new(&twice, ""), &[secret.clone()], now).unwrap_err();
+        let error = hmac.check(&Seen::new(&twice, ""), std::slice::from_ref(&secret), now).unwrap_err();
         assert_eq!(
             (error.outcome, error.detail.as_str()),
             (Outcome::BadSignature, "two `t=` entries beside the signature")
