@@ -24,5 +24,7 @@ mod idempotency;
 mod ingest;
 #[path = "blackbox/pipeline.rs"]
 mod pipeline;
+#[path = "blackbox/rooms.rs"]
+mod rooms;
 #[path = "blackbox/spine.rs"]
 mod spine;

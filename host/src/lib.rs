@@ -1,27 +1,51 @@
 //! Hookpack: a self-hosted gateway for inbound webhooks.
 //!
-//! The rooms, in the order in which a request meets them; a room uses only the ones below it.
+//! The rooms, from the doors down to the ground; a room uses only the ones below it, and each library has
+//! one owner.
 
+/// The command line, one file a command (clap).
 pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod decode;
-pub mod host;
-pub mod ingest;
-pub mod limits;
-pub mod mapping;
-pub mod matching;
-pub mod model;
-pub mod pack;
-pub mod policy;
-pub mod receive;
-pub mod registry;
-pub mod request;
-pub mod schema;
-pub mod secret;
-pub mod selector;
+/// Starting and stopping a host.
 pub mod serve;
-pub mod store;
+/// Log lines (tracing-subscriber).
 pub mod telemetry;
-pub mod verify;
+/// The doors: webhooks, the management API, health (axum).
 pub mod web;
+/// The story of one request.
+pub mod receive;
+/// What a request needs at hand.
+pub mod host;
+/// The group-commit writer.
+pub mod ingest;
+/// Loaded packs and the keys that open them.
+pub mod registry;
+/// Postgres: one function a statement (sqlx).
+pub mod store;
+/// From folders of YAML to values that are ready to work (serde-saphyr).
+pub mod pack;
+/// Rate limits (governor).
+pub mod limits;
+/// What a request must satisfy before it is looked at.
+pub mod policy;
+/// From payload to event: fields, templates (minijinja).
+pub mod mapping;
+/// Which requests a trigger is for.
+pub mod matching;
+/// JSON Schema (jsonschema).
+pub mod schema;
+/// From bytes to one JSON document.
+pub mod decode;
+/// Signatures, one file a scheme.
+pub mod verify;
+/// How a part of a request is named (jsonpath-rust).
+pub mod selector;
+/// One request as it was received.
+pub mod request;
+/// The words that every room shares.
+pub mod model;
+/// Every setting and limit.
+pub mod config;
+/// Secrets, and the key that seals.
+pub mod secret;
+/// The time of day.
+pub mod clock;

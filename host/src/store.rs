@@ -86,7 +86,9 @@ impl Database {
 }
 
 fn prepared(options: PgConnectOptions) -> PgConnectOptions {
+    // "already exists, skipping" is nobody's news.
     options
+        .options([("client_min_messages", "warning")])
         .application_name("hookpack")
         .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5))
 }

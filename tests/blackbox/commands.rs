@@ -145,7 +145,8 @@ fn migrate_brings_a_fresh_store_up_to_date_twice() {
 fn what_went_wrong_is_one_line_and_the_exit_code_says_whose_fault_it_was() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, code, told) in [
-        (&["serve", "--packs", "nowhere"][..], 1, "the packs folder nowhere"),
+        (&["events"][..], 1, "no token"),
+        (&["serve", "--packs", "nowhere"], 1, "the packs folder nowhere"),
         (&["serve", "--listen", "nonsense"], 1, "configuration"),
         (&["pack", "check", "nowhere"], 1, "no such folder"),
         (
@@ -154,7 +155,6 @@ fn what_went_wrong_is_one_line_and_the_exit_code_says_whose_fault_it_was() {
             "can't connect to the database",
         ),
         (&["events", "--url", "http://127.0.0.1:1", "--token", "t"], 1, "no host answers"),
-        (&["events"], 1, "no token"),
         (&["serve", "--nonsense"], 2, "unexpected argument"),
         (&[], 2, "Usage"),
     ] {
