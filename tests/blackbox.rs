@@ -18,6 +18,8 @@ mod commands;
 mod crash;
 #[path = "blackbox/embedded.rs"]
 mod embedded;
+#[path = "blackbox/handshake.rs"]
+mod handshake;
 #[path = "blackbox/idempotency.rs"]
 mod idempotency;
 #[path = "blackbox/ingest.rs"]

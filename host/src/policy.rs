@@ -12,7 +12,7 @@ use crate::{
     model::Answer,
     request::Inbound,
     selector::{Selected, Selector},
-    verify::Verify,
+    verify::{Verify, handshake::Handshake},
 };
 
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Policy {
     pub on_invalid: OnInvalid,
     pub idempotency: Option<Idempotency>,
     pub respond: Option<Respond>,
+    /// Answered before anything else is looked at, and never stored.
+    pub handshakes: Vec<Handshake>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,8 +14,9 @@ use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use self::body::Arrival;
 pub use self::{
-    judge::{Judged, Limits, authenticate, judge},
+    judge::{Judged, Limits, authenticate, handshake, judge},
     refusal::{Problem, Refusal},
     source::source_of,
 };
@@ -24,10 +25,12 @@ use crate::{
     host::Host,
     ingest::NotStored,
     model::{Answer, Delivery, DeliveryKey, LogRow, Outcome},
+    policy::Policy,
     registry::{Endpoint, Target},
     request::{Inbound, rfc3339},
     secret::SecretValue,
     store::batch::Stored,
+    verify::handshake::Shaken,
 };
 
 /// What goes back to the sender.
@@ -36,6 +39,8 @@ pub enum Receipt {
     Answered(Answer),
     /// The same answer as the first delivery of this key got.
     Replayed(Answer),
+    /// A handshake's own answer.
+    Shaken(Shaken),
     Refused(Refusal),
 }
 
@@ -43,6 +48,7 @@ pub enum Receipt {
 enum Ended {
     Stored(Stored, Answer),
     Ignored(Answer),
+    Shaken(Shaken),
 }
 
 /// Takes one request from the door to the table; the sender's answer follows from what this returns, with
@@ -58,6 +64,12 @@ pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Bo
             log.outcome = Outcome::Ignored;
             host.ingest.log(log);
             Receipt::Answered(answer)
+        }
+        Ok(Ended::Shaken(shaken)) => {
+            log.status = shaken.status;
+            log.outcome = Outcome::Handshake;
+            note(host, log);
+            Receipt::Shaken(shaken)
         }
         Err(refusal) => {
             log.status = refusal.status.as_u16();
@@ -80,11 +92,18 @@ async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow
     log.endpoint_key_id = Some(endpoint.key_id);
     log.pack_version = Some(endpoint.target.pack_version().to_owned());
 
+    let mut request = inbound(log, head);
+    let mut body = Arrival::Streaming(body);
+    if !policy.handshakes.is_empty() {
+        body = body.read_early(&mut request, policy, &host.config).await;
+        if let Some(shaken) = shake(host, endpoint, &request)? {
+            return Ok(Ended::Shaken(shaken));
+        }
+    }
     let secrets = open(host, endpoint)?;
-    let coding = understood(&head)?;
-    let body = body::read(body, &head.headers, policy.body_bytes_max, host.config.body_read_seconds).await?;
-    log.body_bytes = i64::try_from(body.len()).unwrap_or(i64::MAX);
-    let request = inbound(log, head, body);
+    let coding = understood(&request)?;
+    request.body = body.whole(&request, policy, &host.config).await?;
+    log.body_bytes = i64::try_from(request.body.len()).unwrap_or(i64::MAX);
     if !policy.admits(request.source_ip) {
         return Err(Refusal::address(request.source_ip));
     }
@@ -129,29 +148,40 @@ fn begin(host: &Host, peer: IpAddr, head: &Parts) -> LogRow {
     }
 }
 
+fn secrets_of(host: &Host, policy: &Policy) -> Vec<SecretValue> {
+    let known = host.secrets.load();
+    policy.secrets.iter().flat_map(|name| known.values(name)).cloned().collect()
+}
+
 /// Not paused, and its secrets are there: a trigger that is to verify and can't lets nobody through.
 fn open(host: &Host, endpoint: &Endpoint) -> Result<Vec<SecretValue>, Refusal> {
     if endpoint.paused {
         return Err(Refusal::paused());
     }
     let policy = endpoint.target.policy();
-    let known = host.secrets.load();
-    let secrets: Vec<_> = policy.secrets.iter().flat_map(|name| known.values(name)).cloned().collect();
+    let secrets = secrets_of(host, policy);
     if policy.verify.needs_secret() && secrets.is_empty() {
         return Err(Refusal::secret_missing(&policy.secrets));
     }
     Ok(secrets)
 }
 
-/// Method, content type and encoding.
-fn understood(head: &Parts) -> Result<Coding, Refusal> {
-    if head.method != http::Method::POST {
-        return Err(Refusal::method(&head.method));
-    }
-    Coding::of(&head.headers).map_err(Refusal::media)
+/// The answer to a handshake, when the request is one that the policy declares.
+fn shake(host: &Host, endpoint: &Endpoint, request: &Inbound) -> Result<Option<Shaken>, Refusal> {
+    let secrets = secrets_of(host, endpoint.target.policy());
+    handshake(&endpoint.target, request, &host.public_url, &secrets, host.clock.now())
 }
 
-fn inbound(log: &LogRow, head: Parts, body: bytes::Bytes) -> Inbound {
+/// Method, content type and encoding.
+fn understood(request: &Inbound) -> Result<Coding, Refusal> {
+    if request.method != http::Method::POST {
+        return Err(Refusal::method(&request.method));
+    }
+    Coding::of(&request.headers).map_err(Refusal::media)
+}
+
+/// The request as far as it has arrived: its body is still to come.
+fn inbound(log: &LogRow, head: Parts) -> Inbound {
     Inbound {
         id: log.id,
         received_at: log.received_at,
@@ -160,7 +190,7 @@ fn inbound(log: &LogRow, head: Parts, body: bytes::Bytes) -> Inbound {
         query: head.uri.query().map(str::to_owned),
         method: head.method,
         headers: head.headers,
-        body,
+        body: bytes::Bytes::new(),
     }
 }
 
@@ -230,8 +260,8 @@ fn ignored(target: &Target) -> Answer {
 
 /// Logs a refusal; of the ones that any stranger can cause without end, only so many a second.
 fn note(host: &Host, mut log: LogRow) {
-    let stranger =
-        log.outcome == Outcome::UnknownKey || (log.outcome == Outcome::RateLimited && !log.verified);
+    let stranger = matches!(log.outcome, Outcome::UnknownKey | Outcome::Handshake)
+        || (log.outcome == Outcome::RateLimited && !log.verified);
     if stranger {
         match host.strangers.sample() {
             None => return,

@@ -15,6 +15,8 @@ pub(super) struct Got {
     pub(super) outcome: Option<Outcome>,
     pub(super) detail: Option<String>,
     pub(super) events: Vec<GotEvent>,
+    /// The answer's body, where it is known.
+    pub(super) body: Option<String>,
 }
 
 #[derive(Debug)]
@@ -40,6 +42,11 @@ pub(super) fn differences(expect: &Expect, got: &Got) -> Vec<String> {
         if !detail.contains(text.as_str()) {
             told.push(format!("detail: expected it to contain `{text}`, got `{detail}`"));
         }
+    }
+    if let (Some(expected), Some(body)) = (&expect.body, &got.body)
+        && expected != body
+    {
+        told.push(format!("body: expected `{expected}`, got `{body}`"));
     }
     if let Some(expected) = &expect.events {
         if expected.len() != got.events.len() {

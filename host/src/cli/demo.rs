@@ -211,6 +211,7 @@ async fn deliver(
         outcome: Outcome::from_word(&logged.outcome),
         detail: logged.detail,
         events: stored_events(running, &answer["data"]).await?,
+        body: Some(body),
     };
     Ok((got, told))
 }

@@ -182,5 +182,6 @@ fn got(rehearsed: rehearse::Rehearsed) -> Got {
         outcome: Some(rehearsed.outcome),
         events: rehearsed.events.iter().map(event).collect(),
         detail: rehearsed.detail,
+        body: rehearsed.answer,
     }
 }

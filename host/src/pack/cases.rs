@@ -67,6 +67,8 @@ pub struct Expect {
     pub events: Option<Vec<ExpectedEvent>>,
     /// Text that the request log's detail contains.
     pub detail: Option<String>,
+    /// What the sender hears, word for word.
+    pub body: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -389,7 +391,7 @@ fn sign(node: &Node, report: &mut Report) -> Option<Sign> {
 }
 
 fn expect(pack: &Pack, node: &Node, report: &mut Report) -> Option<Expect> {
-    let table = Table::read(node, "`expect`", &["status", "outcome", "events", "detail"], report)?;
+    let table = Table::read(node, "`expect`", &["status", "outcome", "events", "detail", "body"], report)?;
     let status =
         table.require("status", report).and_then(|node| read::integer(node, "`status`", 100..=599, report));
     let outcome = match table.get("outcome") {
@@ -411,7 +413,11 @@ fn expect(pack: &Pack, node: &Node, report: &mut Report) -> Option<Expect> {
         Some(node) => Some(read::string(node, "`detail`", report)?.to_owned()),
         None => None,
     };
-    Some(Expect { status: u16::try_from(status?).ok()?, outcome, events, detail })
+    let body = match table.get("body") {
+        Some(node) => Some(read::string(node, "`body`", report)?.to_owned()),
+        None => None,
+    };
+    Some(Expect { status: u16::try_from(status?).ok()?, outcome, events, detail, body })
 }
 
 fn expected_event(pack: &Pack, node: &Node, report: &mut Report) -> Option<ExpectedEvent> {

@@ -8,7 +8,7 @@ use super::{
     diagnostics::{Place, Report, suggestion},
     presets,
     read::{self, Table},
-    read_verify,
+    read_handshake, read_verify,
     yaml::{Node, Yaml},
 };
 use crate::{
@@ -48,13 +48,6 @@ pub(super) fn policy(
     let preset = own.get("preset").and_then(|node| preset(node, report));
     let node = merged(at, [trigger, pack, preset.map(|preset| &preset.webhook)]);
     let table = Table::read(&node, "`webhook`", &KEYS, report)?;
-    if let Some(node) = table.get("handshake") {
-        report.fault(
-            &node.at,
-            "`handshake` is not supported yet",
-            "remove it; this version answers deliveries only".to_owned(),
-        );
-    }
     let verify = match table.get("verify") {
         Some(node) => read_verify::verify(node, table.get("params"), report),
         None => Some(Verify::Nothing),
@@ -77,6 +70,8 @@ pub(super) fn policy(
         })
     });
     let idempotency = table.get("idempotency").map_or(Some(None), |node| idempotency(node, report).map(Some));
+    let handshakes =
+        table.get("handshake").map_or(Some(Vec::new()), |node| read_handshake::handshakes(node, report));
     let respond = table.get("respond").map_or(Some(None), |node| respond(node, report).map(Some));
     Some(Policy {
         enabled: enabled?,
@@ -90,6 +85,7 @@ pub(super) fn policy(
         on_invalid: on_invalid?,
         idempotency: idempotency?,
         respond: respond?,
+        handshakes: handshakes?,
     })
 }
 

@@ -181,7 +181,7 @@ fn timestamp(
     Some(TimestampRule { place: at, unit, tolerance })
 }
 
-fn token(node: &Node, report: &mut Report) -> Option<Token> {
+pub(super) fn token(node: &Node, report: &mut Report) -> Option<Token> {
     let table = Table::read(node, "`token`", &["header", "query", "json", "prefix"], report)?;
     let prefix = match table.get("prefix") {
         Some(node) => Some(read::string(node, "`prefix`", report)?.to_owned()),

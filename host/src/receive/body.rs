@@ -9,14 +9,43 @@ use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use super::Refusal;
+use crate::{config::Config, policy::Policy, request::Inbound};
 
-/// Reads the whole body; more than `bytes_max` is refused at the byte that passes it, or at the head that says so.
-pub(super) async fn read(
-    body: Body,
-    headers: &HeaderMap,
-    bytes_max: usize,
-    seconds_max: u64,
-) -> Result<Bytes, Refusal> {
+/// A body on its way.
+pub(super) enum Arrival {
+    Streaming(Body),
+    /// Read before its turn; what was wrong with it is told when its turn comes.
+    Read(Result<Bytes, Refusal>),
+}
+
+impl Arrival {
+    /// Reads the body at once: a handshake may lie in it.
+    pub(super) async fn read_early(self, request: &mut Inbound, policy: &Policy, config: &Config) -> Self {
+        let read = self.whole(request, policy, config).await;
+        if let Ok(bytes) = &read {
+            request.body = bytes.clone();
+        }
+        Self::Read(read)
+    }
+
+    /// The whole body; more than the policy allows is refused at the byte that passes the limit, or at the
+    /// head that says so.
+    pub(super) async fn whole(
+        self,
+        request: &Inbound,
+        policy: &Policy,
+        config: &Config,
+    ) -> Result<Bytes, Refusal> {
+        match self {
+            Self::Streaming(body) => {
+                read(body, &request.headers, policy.body_bytes_max, config.body_read_seconds).await
+            }
+            Self::Read(read) => read,
+        }
+    }
+}
+
+async fn read(body: Body, headers: &HeaderMap, bytes_max: usize, seconds_max: u64) -> Result<Bytes, Refusal> {
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|line| line.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|declared| declared > bytes_max as u64) {

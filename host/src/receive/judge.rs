@@ -18,7 +18,10 @@ use crate::{
     schema::Violation,
     secret::SecretValue,
     selector::{JsonPath, Selected},
-    verify::Seen,
+    verify::{
+        Seen,
+        handshake::{Rejected, Shaken},
+    },
 };
 
 /// What an authentic request comes to.
@@ -50,6 +53,25 @@ impl Limits {
     pub fn of(config: &Config) -> Self {
         Self { events_max: config.events_per_delivery_max, event_bytes_max: config.event_bytes_max }
     }
+}
+
+/// The answer to the first handshake that the request is.
+pub fn handshake(
+    target: &Target,
+    request: &Inbound,
+    public_url: &str,
+    secrets: &[SecretValue],
+    now: OffsetDateTime,
+) -> Result<Option<Shaken>, Refusal> {
+    let policy = target.policy();
+    let seen = Seen::new(request, public_url);
+    for handshake in &policy.handshakes {
+        let shaken = handshake.shake(&seen, &policy.verify, secrets, now);
+        if let Some(shaken) = shaken.map_err(|Rejected(status)| Refusal::handshake(status))? {
+            return Ok(Some(shaken));
+        }
+    }
+    Ok(None)
 }
 
 /// Signature and freshness, over the raw bytes.

@@ -123,6 +123,13 @@ impl Refusal {
             .logged(unverified.detail)
     }
 
+    /// With the status that the sender's probe waits for.
+    pub fn handshake(status: u16) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
+        Self::new(status, Outcome::BadSignature, "The request could not be verified.")
+            .logged("a handshake without its proof")
+    }
+
     pub fn undecodable(reason: String) -> Self {
         Self::open(StatusCode::BAD_REQUEST, Outcome::Undecodable, reason)
     }

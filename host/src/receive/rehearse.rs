@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{Judged, Limits, Refusal, authenticate, judge};
+use super::{Judged, Limits, Refusal, authenticate, handshake, judge};
 use crate::{
     config::Config,
     decode::Coding,
@@ -10,6 +10,7 @@ use crate::{
     registry::Target,
     request::Inbound,
     secret::Secrets,
+    verify::handshake::Shaken,
 };
 
 /// What a request came to.
@@ -20,6 +21,8 @@ pub struct Rehearsed {
     pub detail: Option<String>,
     pub events: Vec<NewEvent>,
     pub key: Option<String>,
+    /// What a handshake was answered.
+    pub answer: Option<String>,
 }
 
 /// Runs every check that needs no host, in the order of [`super::receive`].
@@ -32,14 +35,22 @@ pub fn rehearse(
     now: OffsetDateTime,
 ) -> Rehearsed {
     match story(target, request, secrets, public_url, config, now) {
-        Ok(judged) => {
+        Ok(Ended::Shaken(shaken)) => Rehearsed {
+            status: shaken.status,
+            outcome: Outcome::Handshake,
+            detail: None,
+            events: Vec::new(),
+            key: None,
+            answer: Some(shaken.body),
+        },
+        Ok(Ended::Judged(judged)) => {
             let detail = judged.detail();
             let (status, outcome) = match (judged.events.is_empty(), judged.quarantined.is_empty()) {
                 (false, _) => (target.policy().answer(String::new).status, Outcome::Accepted),
                 (true, false) => (202, Outcome::Quarantined),
                 (true, true) => (target.policy().answer(String::new).status, Outcome::Ignored),
             };
-            Rehearsed { status, outcome, detail, events: judged.events, key: judged.key }
+            Rehearsed { status, outcome, detail, events: judged.events, key: judged.key, answer: None }
         }
         Err(refusal) => Rehearsed {
             status: refusal.status.as_u16(),
@@ -47,8 +58,14 @@ pub fn rehearse(
             detail: refusal.detail,
             events: Vec::new(),
             key: None,
+            answer: None,
         },
     }
+}
+
+enum Ended {
+    Shaken(Shaken),
+    Judged(Judged),
 }
 
 fn story(
@@ -58,9 +75,12 @@ fn story(
     public_url: &str,
     config: &Config,
     now: OffsetDateTime,
-) -> Result<Judged, Refusal> {
+) -> Result<Ended, Refusal> {
     let policy = target.policy();
     let known: Vec<_> = policy.secrets.iter().flat_map(|name| secrets.values(name)).cloned().collect();
+    if let Some(shaken) = handshake(target, request, public_url, &known, now)? {
+        return Ok(Ended::Shaken(shaken));
+    }
     if policy.verify.needs_secret() && known.is_empty() {
         return Err(Refusal::secret_missing(&policy.secrets));
     }
@@ -75,5 +95,5 @@ fn story(
         return Err(Refusal::address(request.source_ip));
     }
     authenticate(target, request, public_url, &known, now)?;
-    judge(target, request, coding, Limits::of(config))
+    judge(target, request, coding, Limits::of(config)).map(Ended::Judged)
 }

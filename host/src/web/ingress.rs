@@ -12,6 +12,7 @@ use crate::{
     host::Host,
     model::Answer,
     receive::{self, Receipt, Refusal},
+    verify::handshake::Shaken,
 };
 
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -33,12 +34,26 @@ pub(super) async fn ingress(
             response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
             response
         }
+        Receipt::Shaken(shaken) => shook(shaken),
         Receipt::Refused(refusal) => refused(&refusal, &refusal.problem(id)),
     };
     // What a sender quotes when it asks what became of its request: the id of the log's row.
     if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(X_REQUEST_ID, id);
     }
+    response
+}
+
+/// The asker's words come back as plain data, whatever a browser would like to make of them.
+fn shook(shaken: Shaken) -> Response {
+    let Shaken { status, content_type, headers, body } = shaken;
+    let mut response = answered(Answer { status, content_type, body });
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

@@ -1,0 +1,170 @@
+//! `webhook.handshake`: how a sender makes sure of the URL, and what it is answered.
+
+use http::Method;
+
+use super::{
+    diagnostics::Report,
+    read::{self, Table},
+    read_verify,
+    yaml::{Key, Node, Yaml},
+};
+use crate::{
+    selector::JsonPath,
+    verify::handshake::{Body, Echo, EchoTree, HELP, Handshake, Proof, Respond, Wanted, When},
+};
+
+pub(super) fn handshakes(node: &Node, report: &mut Report) -> Option<Vec<Handshake>> {
+    let items = read::list(node, "`handshake`", report)?;
+    let read: Vec<_> = items.iter().map(|item| handshake(item, report)).collect();
+    read.into_iter().collect()
+}
+
+fn handshake(node: &Node, report: &mut Report) -> Option<Handshake> {
+    let known = ["when", "verify", "token", "store", "reject_status", "respond"];
+    let table = Table::read(node, "a handshake", &known, report)?;
+    if let Some(node) = table.get("store") {
+        let help = "give the secret by hand; this version keeps none that a sender brings".to_owned();
+        report.fault(&node.at, "`store` in a handshake is not supported yet", help);
+        return None;
+    }
+    let when = table.require("when", report).and_then(|node| when(node, report));
+    let proof = match (table.get("verify"), table.get("token")) {
+        (None, None) => Some(Proof::Nothing),
+        (Some(node), None) => {
+            read::word(node, "proof of a handshake", &["signature"], report).map(|_| Proof::Signature)
+        }
+        (None, Some(node)) => read_verify::token(node, report).map(Proof::Token),
+        (Some(_), Some(node)) => {
+            report.fault(&node.at, "a handshake asks for one proof", "keep `verify` or `token`".to_owned());
+            None
+        }
+    };
+    let reject_status = match table.get("reject_status") {
+        Some(node) => Some(read::integer(node, "`reject_status`", 400..=499, report)?),
+        None => None,
+    };
+    let respond = table.require("respond", report).and_then(|node| respond(node, report));
+    let reject_status = reject_status.and_then(|status| u16::try_from(status).ok());
+    Some(Handshake { when: when?, proof: proof?, reject_status, respond: respond? })
+}
+
+fn when(node: &Node, report: &mut Report) -> Option<When> {
+    let table = Table::read(node, "`when`", &["method", "query", "header", "json"], report)?;
+    let mut when = When::default();
+    if let Some(node) = table.get("method") {
+        let word = read::word(node, "method of a handshake", &["GET", "POST", "OPTIONS"], report)?;
+        when.method = Method::from_bytes(word.as_bytes()).ok();
+    }
+    for (key, value) in entries(&table, "query", report)? {
+        when.query.push((key.text.clone(), wanted(value, report)?));
+    }
+    for (key, value) in entries(&table, "header", report)? {
+        let Ok(name) = key.text.parse() else {
+            report.fault(&key.at, format!("`{}` can't be the name of a header", key.text), None);
+            return None;
+        };
+        when.headers.push((name, wanted(value, report)?));
+    }
+    for (key, value) in entries(&table, "json", report)? {
+        match JsonPath::parse(&key.text) {
+            Ok(path) if path.is_singular() => when.json.push((path, wanted(value, report)?)),
+            Ok(_) => {
+                report.fault(&key.at, format!("`{}` can select more than one value", key.text), None);
+                return None;
+            }
+            Err(message) => {
+                report.fault(&key.at, message, None);
+                return None;
+            }
+        }
+    }
+    if when.method.is_none() && when.query.is_empty() && when.headers.is_empty() && when.json.is_empty() {
+        let help =
+            "say what tells the handshake from a delivery: `method`, `query`, `header` or `json`".to_owned();
+        report.fault(table.at(), "`when` is empty: every request would be a handshake", help);
+        return None;
+    }
+    Some(when)
+}
+
+fn entries<'a>(table: &Table<'a>, key: &'static str, report: &mut Report) -> Option<&'a [(Key, Node)]> {
+    match table.get(key) {
+        None => Some(&[]),
+        Some(Node { value: Yaml::Map(entries), .. }) => Some(entries),
+        Some(node) => {
+            report.fault(&node.at, format!("`{key}` must be a mapping, this is {}", node.kind()), None);
+            None
+        }
+    }
+}
+
+fn wanted(node: &Node, report: &mut Report) -> Option<Wanted> {
+    match &node.value {
+        Yaml::String(text) if text == "*" => Some(Wanted::Anything),
+        // An empty list is a value (Xero asks with one); any other names the values that will do.
+        Yaml::List(items) if !items.is_empty() => {
+            Some(Wanted::AnyOf(items.iter().map(Node::to_json).collect()))
+        }
+        Yaml::Map(_) => {
+            let help = "write the value, a list of values, or \"*\" for any".to_owned();
+            report.fault(&node.at, "a condition of a handshake is no mapping", help);
+            None
+        }
+        _ => Some(Wanted::Value(node.to_json())),
+    }
+}
+
+fn respond(node: &Node, report: &mut Report) -> Option<Respond> {
+    let table = Table::read(node, "`respond`", &["status", "type", "headers", "body", "json"], report)?;
+    let status =
+        table.get("status").map_or(Some(200), |node| read::integer(node, "`status`", 200..=299, report))?;
+    let mut headers = Vec::new();
+    for (key, value) in entries(&table, "headers", report)? {
+        let Ok(name) = key.text.parse() else {
+            report.fault(&key.at, format!("`{}` can't be the name of a header", key.text), None);
+            return None;
+        };
+        headers.push((name, read::parsed(value, "a header's value", HELP, report, Echo::parse)?));
+    }
+    let (body, usual_type) = match (table.get("json"), table.get("body")) {
+        (Some(_), Some(node)) => {
+            report.fault(&node.at, "an answer has one body", "keep `json` or `body`".to_owned());
+            return None;
+        }
+        (Some(node), None) => (Body::Json(tree(node, report)?), "application/json"),
+        (None, Some(node)) => {
+            (Body::Text(read::parsed(node, "`body`", HELP, report, Echo::parse)?), "text/plain")
+        }
+        (None, None) => (Body::Text(Echo::parse("").ok()?), "text/plain"),
+    };
+    let content_type = match table.get("type") {
+        Some(node) => read::string(node, "`type`", report)?,
+        None => usual_type,
+    };
+    Some(Respond {
+        status: u16::try_from(status).ok()?,
+        content_type: content_type.to_owned(),
+        headers,
+        body,
+    })
+}
+
+fn tree(node: &Node, report: &mut Report) -> Option<EchoTree> {
+    match &node.value {
+        Yaml::String(text) if text.contains('{') => {
+            read::parsed(node, "`json`", HELP, report, Echo::parse).map(EchoTree::Echo)
+        }
+        Yaml::List(items) => {
+            let read: Vec<_> = items.iter().map(|item| tree(item, report)).collect();
+            read.into_iter().collect::<Option<_>>().map(EchoTree::List)
+        }
+        Yaml::Map(entries) => {
+            let read: Vec<_> =
+                entries.iter().map(|(key, node)| Some((key.text.clone(), tree(node, report)?))).collect();
+            read.into_iter().collect::<Option<_>>().map(EchoTree::Object)
+        }
+        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::String(_) => {
+            Some(EchoTree::Const(node.to_json()))
+        }
+    }
+}
