@@ -55,11 +55,11 @@ pub struct Report {
 
 impl Report {
     pub fn fault(&mut self, at: &Place, message: impl Into<String>, help: impl Into<Option<String>>) {
-        push(&mut self.faults, at, message.into(), help.into());
+        push(&mut self.faults, at, &message.into(), help.into().as_deref());
     }
 
     pub fn warning(&mut self, at: &Place, message: impl Into<String>, help: impl Into<Option<String>>) {
-        push(&mut self.warnings, at, message.into(), help.into());
+        push(&mut self.warnings, at, &message.into(), help.into().as_deref());
     }
 
     pub fn absorb(&mut self, other: Self) {
@@ -76,15 +76,15 @@ impl Report {
 }
 
 /// A policy that many triggers inherit is read many times; its faults are told once.
-fn push(list: &mut Vec<Fault>, at: &Place, message: String, help: Option<String>) {
+fn push(list: &mut Vec<Fault>, at: &Place, message: &str, help: Option<&str>) {
     let line = at.source.text.lines().nth(at.line.saturating_sub(1) as usize).unwrap_or_default();
     let fault = Fault {
-        file: at.source.name.clone(),
+        file: printable(&at.source.name),
         line: at.line,
         column: at.column,
-        message,
-        help,
-        source_line: shortened(line),
+        message: printable(message),
+        help: help.map(printable),
+        source_line: printable(&shortened(line)),
     };
     if !list.contains(&fault) {
         list.push(fault);
@@ -98,6 +98,11 @@ fn shortened(line: &str) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line.trim_end().to_owned(),
     }
+}
+
+/// A pack from outside must not speak to the terminal: what controls one is shown as a sign for it.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 /// For people: `path:line:column: message`, the source line, a caret, and what would be right.
@@ -121,14 +126,16 @@ impl fmt::Display for Fault {
     }
 }
 
+/// The one of `known` that `word` was probably meant to be.
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distances = known.iter().map(|candidate| (strsim::damerau_levenshtein(word, candidate), *candidate));
+    let near = distances.filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4);
+    near.min().map(|(_, candidate)| candidate)
+}
+
 /// "did you mean" for a word that is not one of `known`; all of them when none is near.
 pub fn suggestion(word: &str, known: &[&str]) -> String {
-    let near = known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), *candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
-        .min();
-    if let Some((_, candidate)) = near {
+    if let Some(candidate) = nearest(word, known) {
         format!("did you mean `{candidate}`?")
     } else {
         let mut text = String::from("known here: ");

@@ -1,7 +1,7 @@
 //! Reading YAML nodes into values: each reader takes what it knows and reports every fault it meets.
 
 use super::{
-    diagnostics::{Place, Report, suggestion},
+    diagnostics::{Place, Report, nearest, suggestion},
     yaml::{Node, Yaml},
 };
 
@@ -9,6 +9,8 @@ use super::{
 pub(super) struct Table<'a> {
     node: &'a Node,
     what: &'static str,
+    /// Known keys that an unknown one was probably meant to be: they are not told again as missing.
+    misspelt: Vec<String>,
 }
 
 impl<'a> Table<'a> {
@@ -23,16 +25,15 @@ impl<'a> Table<'a> {
             report.fault(&node.at, format!("{what} must be a mapping, this is {}", node.kind()), None);
             return None;
         };
+        let mut misspelt = Vec::new();
         for (key, _) in entries {
             if !known.contains(&key.text.as_str()) {
-                report.fault(
-                    &key.at,
-                    format!("unknown key `{}` in {what}", key.text),
-                    suggestion(&key.text, known),
-                );
+                let message = format!("unknown key `{}` in {what}", key.text);
+                report.fault(&key.at, message, suggestion(&key.text, known));
+                misspelt.extend(nearest(&key.text, known).map(str::to_owned));
             }
         }
-        Some(Self { node, what })
+        Some(Self { node, what, misspelt })
     }
 
     pub(super) fn at(&self) -> &'a Place {
@@ -46,13 +47,20 @@ impl<'a> Table<'a> {
 
     pub(super) fn require(&self, key: &str, report: &mut Report) -> Option<&'a Node> {
         let found = self.get(key);
-        if found.is_none() {
+        if found.is_none() && !self.is_misspelt(&[key]) {
             let help = format!("add `{key}: …`");
             // An empty value stands somewhere; a missing one is the mapping's fault.
-            let at = self.node.get(key).map_or(&self.node.at, |node| &node.at);
-            report.fault(at, format!("{} lacks `{key}`", self.what), help);
+            match self.node.get(key) {
+                Some(empty) => report.fault(&empty.at, format!("`{key}` is empty"), help),
+                None => report.fault(&self.node.at, format!("{} lacks `{key}`", self.what), help),
+            }
         }
         found
+    }
+
+    /// Whether one of these keys is there under a wrong spelling, which has been told.
+    pub(super) fn is_misspelt(&self, keys: &[&str]) -> bool {
+        self.misspelt.iter().any(|misspelt| keys.contains(&misspelt.as_str()))
     }
 }
 
@@ -135,6 +143,15 @@ pub(super) fn word<'a>(node: &'a Node, what: &str, known: &[&str], report: &mut 
     report.fault(&node.at, format!("`{text}` is no {what}"), suggestion(text, known));
     None
 }
+
+/// A header's name.
+pub(super) fn header(node: &Node, what: &str, report: &mut Report) -> Option<http::HeaderName> {
+    parsed(node, what, HEADER_HELP, report, |text| {
+        text.parse().map_err(|_| format!("`{text}` can't be the name of a header"))
+    })
+}
+
+pub(super) const HEADER_HELP: &str = "a header's name has letters, digits and -, such as X-Request-Id";
 
 /// Reads a string with a parser of its own; the parser's error becomes the fault.
 pub(super) fn parsed<T>(
