@@ -13,6 +13,7 @@ mod read_schema;
 mod read_trigger;
 mod read_verify;
 mod yaml;
+mod yaml_faults;
 
 use std::{path::PathBuf, sync::Arc};
 
