@@ -12,6 +12,8 @@ mod read_policy;
 mod read_schema;
 mod read_trigger;
 mod read_verify;
+mod schema_cost;
+mod schema_walk;
 mod yaml;
 mod yaml_faults;
 

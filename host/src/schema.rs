@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
+use jsonschema::{
+    PatternOptions, ReferencingError, Retrieve, Uri, ValidationError, Validator,
+    error::{TypeKind, ValidationErrorKind},
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -29,7 +32,21 @@ pub struct Violation {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Invalid {
     pub pointer: String,
-    pub message: String,
+    pub cause: Cause,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A keyword's value has another type than one of these.
+    Type(Vec<String>),
+    /// Not an expression, or not one that runs in linear time and bounded space.
+    Pattern(String),
+    /// `$schema` names no dialect that is known here.
+    Dialect(String),
+    /// A `$ref` to a document that is not among the pack's.
+    Document(String),
+    /// Another rule of the dialect, in its validator's words.
+    Rule(String),
 }
 
 /// Violations told of one value; past that many, the rest would be noise.
@@ -68,7 +85,7 @@ impl Schema {
         match built {
             Ok(validator) => Ok(Self(Arc::new(validator))),
             Err(error) => {
-                Err(Invalid { pointer: error.instance_path().to_string(), message: error.to_string() })
+                Err(Invalid { pointer: error.instance_path().to_string(), cause: Cause::of(&error) })
             }
         }
     }
@@ -78,7 +95,7 @@ impl Schema {
         if self.0.is_valid(value) {
             return Ok(());
         }
-        let violation = |error: jsonschema::ValidationError<'_>| Violation {
+        let violation = |error: ValidationError<'_>| Violation {
             pointer: error.instance_path().to_string(),
             rule: error.schema_path().to_string(),
             // Masked: the sender knows its values, and the log must not.
@@ -89,6 +106,27 @@ impl Schema {
 
     pub fn accepts(&self, value: &Value) -> bool {
         self.0.is_valid(value)
+    }
+}
+
+impl Cause {
+    fn of(error: &ValidationError<'_>) -> Self {
+        match error.kind() {
+            ValidationErrorKind::Type { kind: TypeKind::Single(one) } => Self::Type(vec![one.to_string()]),
+            ValidationErrorKind::Type { kind: TypeKind::Multiple(many) } => {
+                Self::Type(many.iter().map(|one| one.to_string()).collect())
+            }
+            ValidationErrorKind::Format { format } if format == "regex" => {
+                Self::Pattern(error.instance().as_str().unwrap_or_default().to_owned())
+            }
+            ValidationErrorKind::Referencing(ReferencingError::UnknownSpecification { specification }) => {
+                Self::Dialect(specification.clone())
+            }
+            ValidationErrorKind::Referencing(ReferencingError::Unretrievable { uri, .. }) => {
+                Self::Document(uri.clone())
+            }
+            _ => Self::Rule(error.to_string()),
+        }
     }
 }
 
