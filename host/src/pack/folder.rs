@@ -141,14 +141,20 @@ impl Folder {
         report: &mut Report,
     ) {
         let place = self.place(file);
+        let Some(at) = path.parent() else { return };
+        budget.files = budget.files.saturating_sub(1);
         // A link is followed only while it stays inside: what it names is looked at, not the link.
         let real = match fs::canonicalize(path) {
             Ok(real) => real,
             Err(error) => return report.fault(&place, format!("this file can't be read: {error}"), None),
         };
         if !real.starts_with(root) {
-            let help = "copy the file into the pack".to_owned();
+            let help = "copy what it names into the pack".to_owned();
             return report.fault(&place, "this link leads out of the pack", help);
+        }
+        if fs::canonicalize(at).is_ok_and(|at| at.starts_with(&real)) {
+            let help = "remove it".to_owned();
+            return report.fault(&place, "this link leads back to a folder that it lies in", help);
         }
         match fs::metadata(&real) {
             Ok(about) if about.is_dir() => self.walk(root, path, file, depth + 1, budget, report),
@@ -164,7 +170,9 @@ impl Folder {
     }
 }
 
+/// What may still be read.
 struct Budget<'a> {
+    /// Folders count too: links could make a few of them look like many.
     files: usize,
     bytes: u64,
     limits: &'a Config,
@@ -187,7 +195,6 @@ impl Budget<'_> {
         if bytes.len() as u64 > most {
             return Err(too_large());
         }
-        self.files = self.files.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes.len() as u64);
         Ok(bytes)
     }
@@ -196,7 +203,10 @@ impl Budget<'_> {
         if self.files == 0 {
             report.fault(
                 at,
-                format!("this pack has {} files or more (pack_files_max)", self.limits.pack_files_max),
+                format!(
+                    "this pack has {} files and folders or more (pack_files_max)",
+                    self.limits.pack_files_max
+                ),
                 None,
             );
         } else if self.bytes == 0 {
