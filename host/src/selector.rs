@@ -109,6 +109,9 @@ enum Step {
 
 impl JsonPath {
     pub fn parse(text: &str) -> Result<Self, String> {
+        if !text.starts_with('$') {
+            return Err(format!("`{text}` is not a JSONPath: it begins with `$`, the payload"));
+        }
         let query = Query::of(parse_json_path(text).map_err(|error| in_the_authors_words(text, &error))?);
         // The library reads `$.a b` as one name; RFC 9535 wants such a name in quotes.
         if !text.contains(['\'', '"']) && query.names().any(|name| name.contains(char::is_whitespace)) {

@@ -86,18 +86,21 @@ impl Builder {
         if let Some(path) = plain_path(expression) {
             return Ok(Built(Leaf::Path(expression.to_owned(), path)));
         }
+        self.engine.compile_expression(expression).map_err(|error| unreadable(&error))?;
         // Compiled once as an assignment, whose value is read back: an expression alone can't be kept.
         self.add(&name, format!("{{% set result = ({expression}) %}}"))?;
         Ok(Built(Leaf::Expression(name, expression.to_owned())))
     }
 
     fn add(&mut self, name: &str, source: String) -> Result<(), String> {
-        self.engine.add_template_owned(name.to_owned(), source).map_err(|error| {
-            format!(
-                "this template can't be read: {}",
-                error.detail().map_or_else(|| error.to_string(), str::to_owned)
-            )
-        })
+        self.engine.add_template_owned(name.to_owned(), source).map_err(|error| unreadable(&error))?;
+        let template = self.engine.get_template(name).map_err(|error| unreadable(&error))?;
+        let globals: Vec<_> = self.engine.globals().map(|(name, _)| name.to_owned()).collect();
+        let is_known = |name: &String| KNOWN.contains(&name.as_str()) || globals.contains(name);
+        match template.undeclared_variables(false).into_iter().filter(|name| !is_known(name)).min() {
+            Some(name) => Err(format!("there is no `{name}` here; {} are", KNOWN.join(", "))),
+            None => Ok(()),
+        }
     }
 
     pub fn finish(self, root: Built) -> Template {
@@ -148,6 +151,14 @@ impl Template {
             }
         }
     }
+}
+
+/// What a template can name.
+const KNOWN: [&str; 3] = ["payload", "headers", "trigger"];
+
+fn unreadable(error: &Error) -> String {
+    let detail = error.detail().map_or_else(|| error.to_string(), str::to_owned);
+    format!("this template can't be read: {detail}")
 }
 
 /// Headers by lower-case name, the ones that carry credentials taken out.

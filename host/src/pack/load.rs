@@ -9,13 +9,13 @@ use std::{
 
 use super::{
     Pack, Trigger,
-    diagnostics::Report,
+    diagnostics::{Place, Report, Source},
     folder::Folder,
     read::{self, Table},
     read_policy,
     read_schema::Schemas,
     read_trigger,
-    yaml::{self, Node},
+    yaml::{self, Node, Yaml},
 };
 use crate::config::Config;
 
@@ -63,6 +63,15 @@ pub fn load_all(packs: &Path, shown: &str, limits: &Config) -> Result<Loaded, St
         let name = entry.file_name().to_string_lossy().into_owned();
         // A folder behind a link is a folder (Kubernetes mounts packs so); files beside the packs are not ours.
         let is_folder = fs::metadata(entry.path()).is_ok_and(|about| about.is_dir());
+        if !is_folder && is_archive(&name) {
+            let place = Source::new(joined(shown, &name), "").start();
+            let help = "unpack it into a folder beside it".to_owned();
+            loaded.warnings.warning(
+                &place,
+                "this archive is not read: this version loads folders only",
+                help,
+            );
+        }
         if name.starts_with('.') || !is_folder {
             continue;
         }
@@ -74,8 +83,12 @@ pub fn load_all(packs: &Path, shown: &str, limits: &Config) -> Result<Loaded, St
             Err(refused) => loaded.refused.push(refused),
         }
     }
-    refuse_twins(&mut loaded, shown);
+    refuse_twins(&mut loaded, shown, limits);
     Ok(loaded)
+}
+
+fn is_archive(name: &str) -> bool {
+    [".tar.gz", ".tgz", ".tar", ".zip"].iter().any(|ending| name.ends_with(ending))
 }
 
 fn joined(shown: &str, name: &str) -> String {
@@ -108,7 +121,10 @@ pub(super) struct Manifest {
 
 fn read_pack(folder: &Folder, limits: &Config, manifest: &mut Manifest, report: &mut Report) -> Option<Pack> {
     if !folder.files.contains_key("pack.yaml") {
-        let help = "a pack is a folder with a `pack.yaml`; add one, or move this folder away".to_owned();
+        let help = match ["pack.yml", "pack.json"].into_iter().find(|file| folder.files.contains_key(*file)) {
+            Some(file) => format!("rename `{file}` to `pack.yaml`"),
+            None => "a pack is a folder with a `pack.yaml`; add one, or move this folder away".to_owned(),
+        };
         report.fault(&folder.place(""), "there is no `pack.yaml` here", help);
         return None;
     }
@@ -116,7 +132,8 @@ fn read_pack(folder: &Folder, limits: &Config, manifest: &mut Manifest, report: 
     if let Some(node) = yaml::parse(&source, limits, report) {
         read_manifest(manifest, &node, report);
     }
-    let policy = read_policy::policy(manifest.webhook.as_ref(), None, &source.start(), report);
+    let policy =
+        read_policy::of_pack(manifest.webhook.as_ref(), manifest.endpoint_enabled, &source.start(), report);
     let schemas = Schemas::read(folder, limits, report);
     let mut triggers: Vec<Trigger> = Vec::new();
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
@@ -124,13 +141,14 @@ fn read_pack(folder: &Folder, limits: &Config, manifest: &mut Manifest, report: 
         if !is_trigger_file(folder, file, report) {
             continue;
         }
-        let Some(trigger) = read_trigger::trigger(manifest, folder, file, &schemas, limits, report) else {
+        let Some((trigger, at)) = read_trigger::trigger(manifest, folder, file, &schemas, limits, report)
+        else {
             continue;
         };
         if let Some(first) = seen.get(&trigger.reference) {
             let help =
                 format!("`{}` has it already; give one of the two another name", folder.display(first));
-            report.fault(&folder.place(file), format!("the ref `{}` is taken", trigger.reference), help);
+            report.fault(&at, format!("the ref `{}` is taken", trigger.reference), help);
         } else {
             seen.insert(trigger.reference.clone(), file.clone());
             triggers.push(trigger);
@@ -179,46 +197,55 @@ fn is_trigger_file(folder: &Folder, file: &str, report: &mut Report) -> bool {
 fn read_manifest(manifest: &mut Manifest, node: &Node, report: &mut Report) {
     let keys = ["ref", "name", "version", "description", "hookpack", "webhook", "endpoint"];
     let Some(table) = Table::read(node, "`pack.yaml`", &keys, report) else { return };
-    manifest.reference = table.require("ref", report).and_then(|node| {
-        let help = "a pack's ref begins with a letter and goes on with a-z, 0-9, _ and - (63 at most)";
-        read::parsed(node, "`ref`", help, report, |text| {
-            if read_policy::is_name(text) {
-                Ok(text.to_owned())
-            } else {
-                Err(format!("`{text}` can't be one"))
-            }
-        })
-    });
+    manifest.reference = table
+        .require("ref", report)
+        .and_then(|node| read_policy::name(node, "`ref`", "the ref of a pack", report));
     manifest.name = table
         .require("name", report)
         .and_then(|node| read::string(node, "`name`", report))
         .map(str::to_owned);
-    manifest.version = table.require("version", report).and_then(|node| {
-        read::parsed(node, "`version`", "write a semantic version: 1.0.0", report, |text| {
-            semver::Version::parse(text)
-                .map(|_| text.to_owned())
-                .map_err(|error| format!("`{text}`: {error}"))
-        })
-    });
+    manifest.version = table.require("version", report).and_then(|node| version(node, report));
     if let Some(node) = table.get("description") {
         manifest.description = read::string(node, "`description`", report).map(str::to_owned);
     }
     if let Some(node) = table.get("hookpack") {
         host_versions(node, report);
     }
-    if let Some(node) = table.get("endpoint")
-        && let Some(endpoint) = Table::read(node, "`endpoint`", &["enabled"], report)
-        && let Some(node) = endpoint.get("enabled")
-    {
-        manifest.endpoint_enabled = read::boolean(node, "`enabled`", report).unwrap_or_default();
+    if let Some(node) = table.get("endpoint") {
+        manifest.endpoint_enabled = endpoint_enabled(node, report);
     }
     manifest.webhook = table.get("webhook").cloned();
+}
+
+fn version(node: &Node, report: &mut Report) -> Option<String> {
+    let text = match &node.value {
+        Yaml::String(text) => text.clone(),
+        Yaml::Number(number) => number.to_string(),
+        _ => read::string(node, "`version`", report)?.to_owned(),
+    };
+    if semver::Version::parse(&text).is_err() {
+        let help = "write a semantic version, three numbers: 1.0.0".to_owned();
+        report.fault(&node.at, format!("`version`: `{text}` is not a semantic version"), help);
+        return None;
+    }
+    Some(text)
+}
+
+fn endpoint_enabled(node: &Node, report: &mut Report) -> bool {
+    if let Yaml::Bool(enabled) = node.value {
+        let help = format!("write `endpoint: {{enabled: {enabled}}}`");
+        report.fault(&node.at, "`endpoint` must be a mapping, this is a boolean", help);
+        return false;
+    }
+    let enabled =
+        Table::read(node, "`endpoint`", &["enabled"], report).and_then(|table| table.get("enabled"));
+    enabled.and_then(|node| read::boolean(node, "`enabled`", report)).unwrap_or_default()
 }
 
 fn host_versions(node: &Node, report: &mut Report) {
     let help = "write the host versions that the pack works with: \">=0.1\"";
     let Some(wanted) = read::parsed(node, "`hookpack`", help, report, |text| {
-        semver::VersionReq::parse(text).map_err(|error| format!("`{text}`: {error}"))
+        semver::VersionReq::parse(text).map_err(|_| format!("`{text}` names no versions"))
     }) else {
         return;
     };
@@ -230,7 +257,7 @@ fn host_versions(node: &Node, report: &mut Report) {
 }
 
 /// Of two packs with one ref neither silently wins.
-fn refuse_twins(loaded: &mut Loaded, shown: &str) {
+fn refuse_twins(loaded: &mut Loaded, shown: &str, limits: &Config) {
     let mut folders: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for pack in &loaded.packs {
         folders.entry(pack.reference.clone()).or_default().push(pack.folder.clone());
@@ -244,12 +271,10 @@ fn refuse_twins(loaded: &mut Loaded, shown: &str) {
         let others = folders[&pack.reference].iter().filter(|folder| **folder != pack.folder);
         let others: Vec<_> = others.map(|folder| format!("`{}`", name(folder))).collect();
         let mut report = Report::default();
-        let place =
-            super::diagnostics::Source::new(format!("{}/pack.yaml", joined(shown, &name(&pack.folder))), "")
-                .start();
+        let shown = joined(shown, &name(&pack.folder));
         let help = "a ref is unique on a host: rename or remove one of them".to_owned();
         report.fault(
-            &place,
+            &place_of_ref(&pack, &shown, limits),
             format!("the ref `{}` is also that of {}", pack.reference, others.join(" and ")),
             help,
         );
@@ -259,4 +284,12 @@ fn refuse_twins(loaded: &mut Loaded, shown: &str) {
             report,
         });
     }
+}
+
+fn place_of_ref(pack: &Pack, shown: &str, limits: &Config) -> Place {
+    let text = fs::read_to_string(pack.folder.join("pack.yaml")).unwrap_or_default();
+    let source = Source::new(format!("{shown}/pack.yaml"), text);
+    let node = yaml::parse(&source, limits, &mut Report::default());
+    let at = node.as_ref().and_then(|node| node.get("ref")).map(|node| node.at.clone());
+    at.unwrap_or_else(|| source.start())
 }

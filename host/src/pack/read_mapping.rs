@@ -22,8 +22,12 @@ use crate::{
 const KINDS: [&str; 3] = ["fields", "template", "wasm"];
 
 pub(super) fn mapping(node: &Node, limits: &Config, report: &mut Report) -> Option<Mapping> {
-    Table::read(node, "`mapping`", &["fields", "template", "wasm", "settings"], report)?;
+    let table = Table::read(node, "`mapping`", &["fields", "template", "wasm", "settings"], report)?;
     let Yaml::Map(entries) = &node.value else { return None };
+    if let (Some(settings), None) = (table.get("settings"), table.get("wasm")) {
+        let help = "take `settings` away, or write `{const: …}` where a field needs a fixed value".to_owned();
+        report.fault(&settings.at, "`settings` are for `wasm` mappers", help);
+    }
     let mut kinds = entries.iter().filter(|(key, _)| KINDS.contains(&key.text.as_str()));
     match (kinds.next(), kinds.next()) {
         (Some(_), Some((second, _))) => {
@@ -34,6 +38,7 @@ pub(super) fn mapping(node: &Node, limits: &Config, report: &mut Report) -> Opti
             );
             None
         }
+        (None, _) if table.is_misspelt(&KINDS) => None,
         (None, _) => {
             let help = format!("add one of {}, or take `mapping` away", KINDS.join(", "));
             report.fault(&node.at, "`mapping` has no kind", help);
@@ -74,7 +79,7 @@ fn tree(node: &Node, report: &mut Report) -> Option<Tree> {
 fn field(node: &Node, report: &mut Report) -> Option<Field> {
     match &node.value {
         Yaml::String(text) if Selector::looks_like_one(text) => {
-            let from = read::parsed(node, "this field", Selector::HELP, report, Selector::parse)?;
+            let from = read::parsed(node, "a field", Selector::HELP, report, Selector::parse)?;
             let text = text.clone();
             Some(Field::Select(Select { text, from, default: None, required: false, convert: None }))
         }
@@ -86,8 +91,9 @@ fn field(node: &Node, report: &mut Report) -> Option<Field> {
         Yaml::Map(_) if node.get("from").is_some() => select(node, report),
         Yaml::Map(entries) => match node.get("const") {
             Some(value) => {
-                if entries.len() > 1 {
-                    report.fault(&node.at, "`const` stands alone: it is the field's value", None);
+                if let Some((other, _)) = entries.iter().find(|(key, _)| key.text != "const") {
+                    let help = format!("take `{}` away", other.text);
+                    report.fault(&other.at, "`const` stands alone: it is the field's value", help);
                     return None;
                 }
                 Some(Field::Const(value.to_json()))

@@ -1,8 +1,9 @@
 //! `webhook`: a trigger's policy, merged key by key from preset, pack and trigger (the later wins).
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use http::StatusCode;
+use ipnet::IpNet;
 
 use super::{
     diagnostics::{Place, Report, suggestion},
@@ -37,24 +38,54 @@ const KEYS: [&str; 13] = [
 const PAYLOAD_SIZE_LIMIT_KB: u32 = 1024;
 const WINDOW_HOURS: u32 = 72;
 
-/// Reads what a trigger (or a pack's own endpoint) demands; `at` is where to point when nothing is written.
-pub(super) fn policy(
+/// Reads what a trigger demands; `at` is where to point when nothing is written.
+pub(super) fn of_trigger(
     pack: Option<&Node>,
     trigger: Option<&Node>,
+    at: &Place,
+    report: &mut Report,
+) -> Option<Policy> {
+    policy([trigger, pack], true, at, report)
+}
+
+/// Reads what a pack's own endpoint demands. Without one, what its triggers inherit need not be complete.
+pub(super) fn of_pack(
+    pack: Option<&Node>,
+    endpoint_enabled: bool,
+    at: &Place,
+    report: &mut Report,
+) -> Option<Policy> {
+    policy([pack, None], endpoint_enabled, at, report)
+}
+
+fn policy(
+    [trigger, pack]: [Option<&Node>; 2],
+    in_use: bool,
     at: &Place,
     report: &mut Report,
 ) -> Option<Policy> {
     let own = merged(at, [trigger, pack]);
     let preset = own.get("preset").and_then(|node| preset(node, report));
     let node = merged(at, [trigger, pack, preset.map(|preset| &preset.webhook)]);
+    if let Yaml::Bool(_) = node.value {
+        let help = "write `webhook: {enabled: true}`".to_owned();
+        report.fault(&node.at, "`webhook` must be a mapping, this is a boolean", help);
+        return None;
+    }
     let table = Table::read(&node, "`webhook`", &KEYS, report)?;
+    let params_are_read = table.get("params").is_none_or(|node| params_are_read(node, report));
     let verify = match table.get("verify") {
+        Some(_) if !params_are_read => None,
         Some(node) => read_verify::verify(node, table.get("params"), report),
         None => Some(Verify::Nothing),
     };
     let secrets = table.get("secrets").map_or(Some(Vec::new()), |node| secrets(node, report));
     let enabled = table.get("enabled").map_or(Some(false), |node| read::boolean(node, "`enabled`", report));
-    if let (Some(verify), Some(secrets)) = (&verify, &secrets) {
+    let preset_is_known = preset.is_some() || own.get("preset").is_none();
+    if let (Some(verify), Some(secrets)) = (&verify, &secrets)
+        && preset_is_known
+        && in_use
+    {
         doubts(&table, verify, secrets, enabled == Some(true), report);
     }
     let kb = table.get("payload_size_limit_kb").map_or(Some(PAYLOAD_SIZE_LIMIT_KB), |node| {
@@ -116,10 +147,26 @@ fn preset(node: &Node, report: &mut Report) -> Option<&'static presets::Preset> 
     let name = read::string(node, "`preset`", report)?;
     let found = presets::get(name);
     if found.is_none() {
-        let help = format!("{}; or write `verify` out", suggestion(name, &presets::names()));
+        let help = suggestion(name, &presets::names());
         report.fault(&node.at, format!("there is no preset `{name}`"), help);
     }
     found
+}
+
+/// Whether `params` gives each name a text or number; faults are told.
+fn params_are_read(node: &Node, report: &mut Report) -> bool {
+    let Yaml::Map(entries) = &node.value else {
+        let help = "name each value: `params: {webhook_id: WH-1}`".to_owned();
+        report.fault(&node.at, format!("`params` must be a mapping, this is {}", node.kind()), help);
+        return false;
+    };
+    let wrong = entries.iter().find(|(_, node)| !matches!(node.value, Yaml::String(_) | Yaml::Number(_)));
+    if let Some((key, node)) = wrong {
+        let message =
+            format!("`{}` of `params` must be a string or a number, this is {}", key.text, node.kind());
+        report.fault(&node.at, message, None);
+    }
+    wrong.is_none()
 }
 
 /// Combinations that are wrong or look like a mistake.
@@ -139,17 +186,25 @@ fn doubts(table: &Table<'_>, verify: &Verify, secrets: &[String], enabled: bool,
 }
 
 fn secrets(node: &Node, report: &mut Report) -> Option<Vec<String>> {
-    let name = |item: &Node, report: &mut Report| {
-        let help = "a name begins with a letter and goes on with a-z, 0-9, _ and - (63 at most)";
-        read::parsed(item, "a secret's name", help, report, |text| {
-            if is_name(text) { Ok(text.to_owned()) } else { Err(format!("`{text}` can't be one")) }
-        })
-    };
-    every(read::list(node, "`secrets`", report)?, report, name)
+    let secret = |item: &Node, report: &mut Report| name(item, "`secrets`", "the name of a secret", report);
+    every(read::list(node, "`secrets`", report)?, report, secret)
+}
+
+/// What a pack's ref and a secret's name are made of.
+pub(super) fn name(node: &Node, key: &str, kind: &str, report: &mut Report) -> Option<String> {
+    let text = read::string(node, key, report)?;
+    if is_name(text) {
+        return Some(text.to_owned());
+    }
+    let rule = "it begins with a letter and goes on with a-z, 0-9, _ and - (63 at most)";
+    let small = text.to_lowercase();
+    let help = if is_name(&small) { format!("write `{small}`") } else { rule.to_owned() };
+    report.fault(&node.at, format!("{key}: `{text}` can't be {kind}"), help);
+    None
 }
 
 /// `^[a-z][a-z0-9_-]{0,62}$`
-pub(super) fn is_name(text: &str) -> bool {
+fn is_name(text: &str) -> bool {
     text.len() <= 63
         && text.starts_with(|first: char| first.is_ascii_lowercase())
         && text
@@ -157,21 +212,7 @@ pub(super) fn is_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
 }
 
-fn networks(node: &Node, report: &mut Report) -> Option<Vec<ipnet::IpNet>> {
-    let network = |item: &Node, report: &mut Report| {
-        let help = "write an address or a network: 192.0.2.7, 192.0.2.0/24, \"2001:db8::/32\"";
-        read::parsed(item, "`ip_allowlist`", help, report, |text| {
-            let net: Result<ipnet::IpNet, _> = text.parse();
-            let net = net
-                .or_else(|error| text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from).map_err(|_| error));
-            let net = net.map_err(|_| format!("`{text}` is no address or network"))?;
-            if net.trunc() == net {
-                Ok(net)
-            } else {
-                Err(format!("`{text}` has bits beside the network; did you mean `{}`?", net.trunc()))
-            }
-        })
-    };
+fn networks(node: &Node, report: &mut Report) -> Option<Vec<IpNet>> {
     let list = every(read::list(node, "`ip_allowlist`", report)?, report, network)?;
     if list.is_empty() {
         let help = "name the networks, or leave it out to allow all".to_owned();
@@ -179,6 +220,32 @@ fn networks(node: &Node, report: &mut Report) -> Option<Vec<ipnet::IpNet>> {
         return None;
     }
     Some(list)
+}
+
+fn network(node: &Node, report: &mut Report) -> Option<IpNet> {
+    let text = read::string(node, "`ip_allowlist`", report)?;
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let (message, help) = match (address.parse::<IpAddr>(), text.parse::<IpNet>()) {
+        (Ok(address), _) if prefix.is_none() => return Some(address.into()),
+        (_, Ok(network)) if network.trunc() == network => return Some(network),
+        (_, Ok(network)) => {
+            (format!("`{text}` has bits beside the network"), format!("did you mean `{}`?", network.trunc()))
+        }
+        (Ok(address), Err(_)) => {
+            let most = if address.is_ipv4() { 32 } else { 128 };
+            let help = format!("the prefix of such a network is a number from 0 to {most}");
+            (format!("`{text}` is no network"), help)
+        }
+        (Err(_), Err(_)) => (
+            format!("`{text}` is no address or network"),
+            "write an address or a network: 192.0.2.7, 192.0.2.0/24, \"2001:db8::/32\"".to_owned(),
+        ),
+    };
+    report.fault(&node.at, format!("`ip_allowlist`: {message}"), help);
+    None
 }
 
 fn rate_limit(node: &Node, report: &mut Report) -> Option<RateLimit> {
@@ -194,9 +261,7 @@ fn rate_limit(node: &Node, report: &mut Report) -> Option<RateLimit> {
 
 fn keep_headers(node: &Node, report: &mut Report) -> Option<Vec<http::HeaderName>> {
     let header = |item: &Node, report: &mut Report| {
-        let name: http::HeaderName = read::parsed(item, "`keep_headers`", "", report, |text| {
-            text.parse().map_err(|_| format!("`{text}` can't be the name of a header"))
-        })?;
+        let name = read::header(item, "`keep_headers`", report)?;
         if ["authorization", "cookie", "proxy-authorization"].contains(&name.as_str()) {
             report.fault(
                 &item.at,
@@ -246,7 +311,9 @@ fn respond(node: &Node, report: &mut Report) -> Option<Respond> {
     };
     let content_type = text("type", "text/plain", report)?;
     if content_type.parse::<http::HeaderValue>().is_err() {
-        report.fault(table.at(), format!("`{content_type}` can't be a content type"), None);
+        let at = table.get("type").map_or(table.at(), |node| &node.at);
+        let help = "write it on one line, such as text/plain".to_owned();
+        report.fault(at, format!("`{content_type}` can't be a content type"), help);
         return None;
     }
     let body = text("body", "", report)?;

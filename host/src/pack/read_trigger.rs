@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Trigger,
-    diagnostics::Report,
+    diagnostics::{Place, Report},
     folder::Folder,
     load::Manifest,
     read::{self, Table},
@@ -27,6 +27,7 @@ const KEYS: [&str; 10] = [
     "event_schema",
 ];
 
+/// A trigger, and where its ref stands.
 pub(super) fn trigger(
     manifest: &Manifest,
     folder: &Folder,
@@ -34,7 +35,7 @@ pub(super) fn trigger(
     schemas: &Schemas<'_>,
     limits: &Config,
     report: &mut Report,
-) -> Option<Trigger> {
+) -> Option<(Trigger, Place)> {
     let source = folder.source(file, report)?;
     let node = yaml::parse(&source, limits, report)?;
     let table = Table::read(&node, "a trigger", &KEYS, report)?;
@@ -42,7 +43,11 @@ pub(super) fn trigger(
     let name = table.require("name", report).and_then(|node| {
         let help = "a name begins with a letter and goes on with a-z, 0-9, _, - and . (127 at most)";
         read::parsed(node, "`name`", help, report, |text| {
-            if is_trigger_name(text) { Ok(text.to_owned()) } else { Err(format!("`{text}` can't be one")) }
+            if is_trigger_name(text) {
+                Ok(text.to_owned())
+            } else {
+                Err(format!("`{text}` can't be the name of a trigger"))
+            }
         })
     });
     let reference = table.require("ref", report).and_then(|node| {
@@ -56,7 +61,7 @@ pub(super) fn trigger(
             );
             return None;
         }
-        Some(expected)
+        Some((expected, node.at.clone()))
     });
     let kind = table
         .require("type", report)
@@ -67,13 +72,17 @@ pub(super) fn trigger(
     let schema = table.require("payload_schema", report).and_then(|node| schemas.compile(node, file, report));
     let split = table.get("split").map_or(Some(None), |node| {
         let help = "write the JSONPath of the list's members, for example \"$.events[*]\"";
-        read::parsed(node, "`split`", help, report, JsonPath::parse).map(Some)
+        let path = read::parsed(node, "`split`", help, report, JsonPath::parse)?;
+        if path.is_singular() {
+            report.warning(&node.at, "`split` selects one value at most: nothing is split", help.to_owned());
+        }
+        Some(Some(path))
     });
     let matching = table
         .get("match")
         .map_or(Some(Match::default()), |node| read_mapping::matching(node, file, schemas, report));
     let policy =
-        read_policy::policy(manifest.webhook.as_ref(), table.get("webhook"), &source.start(), report);
+        read_policy::of_trigger(manifest.webhook.as_ref(), table.get("webhook"), &source.start(), report);
     let mapping = table
         .get("mapping")
         .map_or(Some(Mapping::Nothing), |node| read_mapping::mapping(node, limits, report));
@@ -81,8 +90,9 @@ pub(super) fn trigger(
         table.get("event_schema").map_or(Some(None), |node| schemas.compile(node, file, report).map(Some));
 
     kind?;
-    Some(Trigger {
-        reference: reference?,
+    let (reference, at) = reference?;
+    let trigger = Trigger {
+        reference,
         name: name?,
         pack_ref: manifest.reference.clone()?,
         pack_version: manifest.version.clone()?,
@@ -94,7 +104,8 @@ pub(super) fn trigger(
         policy: Arc::new(policy?),
         mapping: mapping?,
         event_schema: event_schema?,
-    })
+    };
+    Some((trigger, at))
 }
 
 /// `^[a-z][a-z0-9_.-]{0,126}$`: the event types of senders have dots (`payment_intent.succeeded`).

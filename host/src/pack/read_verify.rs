@@ -1,7 +1,7 @@
 //! `webhook.verify`: which scheme, over what, and where the signature and the timestamp lie.
 
 use super::{
-    diagnostics::Report,
+    diagnostics::{Report, nearest},
     read::{self, Table},
     yaml::{Node, Yaml},
 };
@@ -56,7 +56,20 @@ pub(super) fn verify(node: &Node, params: Option<&Node>, report: &mut Report) ->
             token(place, report).map(Verify::Token)
         }
         (None, _) => {
-            report.fault(&node.at, "`verify` has no scheme", format!("add one of {}", SCHEMES.join(", ")));
+            let misspelt = entries.iter().find_map(|(key, _)| Some((key, nearest(&key.text, &SCHEMES)?)));
+            let (at, message, help) = match misspelt {
+                Some((key, scheme)) => (
+                    &key.at,
+                    format!("the scheme `{}` is not known", key.text),
+                    format!("did you mean `{scheme}`?"),
+                ),
+                None => (
+                    &node.at,
+                    "`verify` has no scheme".to_owned(),
+                    format!("add one of {}", SCHEMES.join(", ")),
+                ),
+            };
+            report.fault(at, message, help);
             None
         }
     }
@@ -132,7 +145,8 @@ fn signature(node: &Node, report: &mut Report) -> Option<SignatureRule> {
     };
     let split = text("split", report)?;
     if split.as_deref() == Some("") {
-        report.fault(table.at(), "`split` is empty", "leave it out when there is one signature".to_owned());
+        let at = table.get("split").map_or(table.at(), |node| &node.at);
+        report.fault(at, "`split` is empty", "leave it out when there is one signature".to_owned());
         return None;
     }
     let prefix = text("prefix", report)?;
@@ -182,6 +196,11 @@ fn timestamp(
 }
 
 pub(super) fn token(node: &Node, report: &mut Report) -> Option<Token> {
+    if let Some(name) = node.as_str() {
+        let help = format!("say where it lies: `token: {{header: {name}}}`");
+        report.fault(&node.at, "`token` must be a mapping, this is a string", help);
+        return None;
+    }
     let table = Table::read(node, "`token`", &["header", "query", "json", "prefix"], report)?;
     let prefix = match table.get("prefix") {
         Some(node) => Some(read::string(node, "`prefix`", report)?.to_owned()),
@@ -189,7 +208,9 @@ pub(super) fn token(node: &Node, report: &mut Report) -> Option<Token> {
     };
     let place = place(&table, "token", report)?;
     if matches!(place, Place::HeaderGlob { .. }) {
-        report.fault(table.at(), "a token lies in one header, not under a pattern of names", None);
+        let at = table.get("header").map_or(table.at(), |node| &node.at);
+        let help = "write the header's whole name".to_owned();
+        report.fault(at, "a token lies in one header, not under a pattern of names", help);
         return None;
     }
     Some(Token { place, prefix })
@@ -204,19 +225,21 @@ fn place(table: &Table<'_>, what: &str, report: &mut Report) -> Option<Place> {
         return None;
     };
     match kind {
-        "header" => read::parsed(node, "the header's name", "", report, |text| match text.split_once('*') {
-            Some((_, ends)) if ends.contains('*') => Err("one * is allowed".to_owned()),
-            Some((begins, ends)) => {
-                Ok(Place::HeaderGlob { begins: begins.to_ascii_lowercase(), ends: ends.to_ascii_lowercase() })
-            }
-            None => {
-                text.parse().map(Place::Header).map_err(|_| format!("`{text}` can't be the name of a header"))
-            }
-        }),
-        "query" => {
-            read::string(node, "the parameter's name", report).map(|name| Place::Query(name.to_owned()))
+        "header" => {
+            read::parsed(node, "`header`", read::HEADER_HELP, report, |text| match text.split_once('*') {
+                Some((_, ends)) if ends.contains('*') => Err("one * is allowed".to_owned()),
+                Some((begins, ends)) => Ok(Place::HeaderGlob {
+                    begins: begins.to_ascii_lowercase(),
+                    ends: ends.to_ascii_lowercase(),
+                }),
+                None => text
+                    .parse()
+                    .map(Place::Header)
+                    .map_err(|_| format!("`{text}` can't be the name of a header")),
+            })
         }
-        _ => read::parsed(node, "the path", "", report, |text| {
+        "query" => read::string(node, "`query`", report).map(|name| Place::Query(name.to_owned())),
+        _ => read::parsed(node, "`json`", "write the path to one value: $.a.b", report, |text| {
             let path = JsonPath::parse(text)?;
             if path.is_singular() {
                 Ok(Place::Json(path))
