@@ -70,15 +70,18 @@ fn load(folder: &Path, config: &Config) -> Result<Loaded> {
 }
 
 /// What a pack's files are called in reports: as on the command line.
-fn shown_name(pack: &Pack) -> String {
-    pack.folder.to_string_lossy().trim_end_matches('/').to_owned()
+fn shown_name(folder: &Path) -> String {
+    folder.to_string_lossy().trim_end_matches('/').to_owned()
 }
 
 fn check(config: &Config, args: &Args) -> Result<ExitCode> {
     let loaded = load(&args.folder, config)?;
     let mut report = loaded.report();
     for pack in &loaded.packs {
-        cases::read(pack, &shown_name(pack), config, &mut report);
+        cases::read(pack, &shown_name(&pack.folder), config, &mut report);
+    }
+    for refused in &loaded.refused {
+        cases::check(&refused.folder, &shown_name(&refused.folder), config, &mut report);
     }
     report.sort();
     match args.output {
@@ -117,7 +120,7 @@ fn test(config: &Config, args: &Args) -> Result<ExitCode> {
     let mut report = loaded.report();
     let mut ran = Vec::new();
     for pack in &loaded.packs {
-        let cases = cases::read(pack, &shown_name(pack), config, &mut report);
+        let cases = cases::read(pack, &shown_name(&pack.folder), config, &mut report);
         ran.extend(cases.iter().map(|case| run_case(pack, case, config)));
     }
     let failed = ran.iter().filter(|ran| !ran.differences.is_empty()).count();

@@ -1,6 +1,6 @@
 //! A pack's `tests/*.yaml`: requests as a sender would make them, and what each must come to.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{net::IpAddr, path::Path, str::FromStr};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Pack,
-    diagnostics::{Place, Report},
+    diagnostics::{Place, Report, suggestion},
     folder::Folder,
     read::{self, Table},
     read_schema,
@@ -93,10 +93,27 @@ pub struct Outgoing {
 
 /// Reads every case of a pack; faults are reported like those of its triggers.
 pub fn read(pack: &Pack, name: &str, limits: &Config, report: &mut Report) -> Vec<Case> {
+    read_folder(&pack.folder, Some(pack), name, limits, report)
+}
+
+/// Tells the faults in the cases of a pack that is refused; which triggers it would have is not known.
+pub fn check(folder: &Path, name: &str, limits: &Config, report: &mut Report) {
+    read_folder(folder, None, name, limits, report);
+}
+
+fn read_folder(
+    folder: &Path,
+    pack: Option<&Pack>,
+    name: &str,
+    limits: &Config,
+    report: &mut Report,
+) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
-    let Some(folder) = Folder::read(&pack.folder, name, limits, report) else { return cases };
-    let is_case_file = |file: &&String| matches!(file.strip_prefix("tests/").and_then(|name| name.rsplit_once('.')), Some((stem, "yaml")) if !stem.contains('/'));
-    for file in folder.files.keys().filter(is_case_file) {
+    let Some(folder) = Folder::read(folder, name, limits, report) else { return cases };
+    for file in folder.files.keys() {
+        if !is_case_file(&folder, file, report) {
+            continue;
+        }
         let Some(source) = folder.source(file, report) else { continue };
         let Some(node) = yaml::parse(&source, limits, report) else { continue };
         for case in case_file(pack, &folder, file, &node, report) {
@@ -113,6 +130,16 @@ pub fn read(pack: &Pack, name: &str, limits: &Config, report: &mut Report) -> Ve
         }
     }
     cases
+}
+
+/// Bodies lie beside the cases; but cases that would be overlooked are a fault.
+fn is_case_file(folder: &Folder, file: &str, report: &mut Report) -> bool {
+    let Some(name) = file.strip_prefix("tests/").filter(|name| !name.contains('/')) else { return false };
+    if let Some(stem) = name.strip_suffix(".yml") {
+        let help = format!("rename it to `{stem}.yaml`");
+        report.fault(&folder.place(file), "a file of cases ends in `.yaml`", help);
+    }
+    Path::new(name).extension().is_some_and(|extension| extension == "yaml")
 }
 
 /// What every secret of a pack is while its cases run: the same each time, and valid as text, hex and base64.
@@ -222,7 +249,13 @@ fn query_text(pairs: &[(String, String)]) -> Option<String> {
     (!pairs.is_empty()).then(|| pairs.join("&"))
 }
 
-fn case_file(pack: &Pack, folder: &Folder, file: &str, node: &Node, report: &mut Report) -> Vec<Case> {
+fn case_file(
+    pack: Option<&Pack>,
+    folder: &Folder,
+    file: &str,
+    node: &Node,
+    report: &mut Report,
+) -> Vec<Case> {
     let Some(table) = Table::read(node, "a file of cases", &["trigger", "endpoint", "cases"], report) else {
         return Vec::new();
     };
@@ -235,24 +268,24 @@ fn case_file(pack: &Pack, folder: &Folder, file: &str, node: &Node, report: &mut
 }
 
 /// `trigger: REF` or `endpoint: PACK`, whichever is there.
-fn target(pack: &Pack, table: &Table<'_>, report: &mut Report) -> Option<String> {
+fn target(pack: Option<&Pack>, table: &Table<'_>, report: &mut Report) -> Option<String> {
     match (table.get("trigger"), table.get("endpoint")) {
-        (Some(node), None) => {
-            let reference = read::string(node, "`trigger`", report)?;
-            if pack.trigger(reference).is_none() {
-                let known: Vec<_> = pack.triggers.iter().map(|trigger| trigger.reference.as_str()).collect();
-                let help = super::diagnostics::suggestion(reference, &known);
-                report.fault(&node.at, format!("this pack has no trigger `{reference}`"), help);
-                return None;
-            }
-            Some(reference.to_owned())
-        }
+        (Some(node), None) => known_trigger(pack, node, report).map(str::to_owned),
         (None, Some(node)) => {
             let reference = read::string(node, "`endpoint`", report)?;
+            let Some(pack) = pack else { return Some(reference.to_owned()) };
             if reference != pack.reference {
                 let help = format!("write `endpoint: {}`", pack.reference);
                 report.fault(&node.at, format!("`{reference}` is not this pack's ref"), help);
                 return None;
+            }
+            if !pack.endpoint_enabled {
+                let help = "add `endpoint: {enabled: true}` to `pack.yaml`".to_owned();
+                report.warning(
+                    &node.at,
+                    "this pack has no URL of its own: its endpoint is not enabled",
+                    help,
+                );
             }
             Some(reference.to_owned())
         }
@@ -265,8 +298,24 @@ fn target(pack: &Pack, table: &Table<'_>, report: &mut Report) -> Option<String>
     }
 }
 
+fn known_trigger<'a>(pack: Option<&Pack>, node: &'a Node, report: &mut Report) -> Option<&'a str> {
+    let reference = read::string(node, "`trigger`", report)?;
+    if let Some(pack) = pack
+        && pack.trigger(reference).is_none()
+    {
+        let known: Vec<_> = pack.triggers.iter().map(|trigger| trigger.reference.as_str()).collect();
+        report.fault(
+            &node.at,
+            format!("this pack has no trigger `{reference}`"),
+            suggestion(reference, &known),
+        );
+        return None;
+    }
+    Some(reference)
+}
+
 fn case(
-    pack: &Pack,
+    pack: Option<&Pack>,
     folder: &Folder,
     file: &str,
     target_ref: &str,
@@ -290,16 +339,18 @@ fn request(folder: &Folder, file: &str, node: &Node, report: &mut Report) -> Opt
     let keys = ["method", "query", "headers", "json", "text", "file", "form", "sign", "tamper", "source_ip"];
     let table = Table::read(node, "`request`", &keys, report)?;
     let method = table.get("method").map_or(Some(Method::POST), |node| {
-        read::parsed(node, "`method`", "", report, |text| {
-            Method::from_str(text).map_err(|error| error.to_string())
+        read::parsed(node, "`method`", "write POST, GET or PUT", report, |text| {
+            Method::from_str(text).map_err(|_| format!("`{text}` is no method of HTTP"))
         })
     });
     let query = table.get("query").map_or(Some(Vec::new()), |node| pairs(node, "`query`", report));
     let mut headers = HeaderMap::new();
     if let Some(node) = table.get("headers") {
         for (name, value) in pairs(node, "`headers`", report)? {
+            let at = node.get(&name).map_or(&node.at, |node| &node.at);
             let (Ok(name), Ok(value)) = (HeaderName::from_str(&name), HeaderValue::from_str(&value)) else {
-                report.fault(&node.at, format!("`{name}: {value}` can't be a header"), None);
+                let message = format!("`{name}: {value}` can't be a header");
+                report.fault(at, message, read::HEADER_HELP.to_owned());
                 return None;
             };
             headers.append(name, value);
@@ -315,7 +366,7 @@ fn request(folder: &Folder, file: &str, node: &Node, report: &mut Report) -> Opt
         None => None,
     };
     let source_ip = table.get("source_ip").map_or(Some(IpAddr::from([127, 0, 0, 1])), |node| {
-        read::parsed(node, "`source_ip`", "", report, |text| {
+        read::parsed(node, "`source_ip`", "write an address: 192.0.2.7", report, |text| {
             text.parse().map_err(|_| format!("`{text}` is no address"))
         })
     });
@@ -362,7 +413,7 @@ fn body(
                 report.fault(&node.at, format!("there is no file `{path}` in this pack"), help);
                 return None;
             };
-            let is_json = std::path::Path::new(path).extension().is_some_and(|extension| extension == "json");
+            let is_json = Path::new(path).extension().is_some_and(|extension| extension == "json");
             Some((bytes.clone().into(), is_json.then_some("application/json")))
         }
     }
@@ -371,6 +422,11 @@ fn body(
 fn sign(node: &Node, report: &mut Report) -> Option<Sign> {
     if let Yaml::Bool(sign) = node.value {
         return Some(if sign { Sign::Yes { secret: None, at: 0 } } else { Sign::No });
+    }
+    if node.as_str().is_some() {
+        let help = "write `false`, `true`, or how: `{secret: …, at: …}`".to_owned();
+        report.fault(&node.at, "`sign` must be a boolean or a mapping, this is a string", help);
+        return None;
     }
     let table = Table::read(node, "`sign`", &["secret", "at"], report)?;
     let secret = match table.get("secret") {
@@ -383,14 +439,15 @@ fn sign(node: &Node, report: &mut Report) -> Option<Sign> {
             number.as_i64()?
         }
         Some((_, at)) => {
-            report.fault(at, "`at` is a number of seconds from now: -600 is ten minutes ago", None);
+            let help = "write -600 for ten minutes ago".to_owned();
+            report.fault(at, "`at` must be a number of seconds from now", help);
             return None;
         }
     };
     Some(Sign::Yes { secret, at })
 }
 
-fn expect(pack: &Pack, node: &Node, report: &mut Report) -> Option<Expect> {
+fn expect(pack: Option<&Pack>, node: &Node, report: &mut Report) -> Option<Expect> {
     let table = Table::read(node, "`expect`", &["status", "outcome", "events", "detail", "body"], report)?;
     let status =
         table.require("status", report).and_then(|node| read::integer(node, "`status`", 100..=599, report));
@@ -420,18 +477,15 @@ fn expect(pack: &Pack, node: &Node, report: &mut Report) -> Option<Expect> {
     Some(Expect { status: u16::try_from(status?).ok()?, outcome, events, detail, body })
 }
 
-fn expected_event(pack: &Pack, node: &Node, report: &mut Report) -> Option<ExpectedEvent> {
+fn expected_event(pack: Option<&Pack>, node: &Node, report: &mut Report) -> Option<ExpectedEvent> {
     let table = Table::read(node, "an event", &["trigger", "payload", "includes", "key"], report)?;
     let text = |key: &str, report: &mut Report| match table.get(key) {
         Some(node) => read::string(node, &format!("`{key}`"), report).map(|text| Some(text.to_owned())),
         None => Some(None),
     };
     let trigger = text("trigger", report)?;
-    if let Some(reference) = &trigger
-        && pack.trigger(reference).is_none()
-    {
-        report.fault(table.at(), format!("this pack has no trigger `{reference}`"), None);
-        return None;
+    if let Some(node) = table.get("trigger") {
+        known_trigger(pack, node, report)?;
     }
     Some(ExpectedEvent {
         trigger,
