@@ -129,7 +129,11 @@ pub(super) fn list<'a>(node: &'a Node, what: &str, report: &mut Report) -> Optio
     if let Yaml::List(items) = &node.value {
         return Some(items);
     }
-    let help = node.as_str().map(|text| format!("write it as a list: [{text}]"));
+    let help = match &node.value {
+        Yaml::String(text) => Some(format!("write it as a list: [{text}]")),
+        Yaml::Map(_) => Some("begin it with `- `: one is a list of one".to_owned()),
+        _ => None,
+    };
     report.fault(&node.at, format!("{what} must be a list, this is {}", node.kind()), help);
     None
 }
@@ -152,6 +156,8 @@ pub(super) fn header(node: &Node, what: &str, report: &mut Report) -> Option<htt
 }
 
 pub(super) const HEADER_HELP: &str = "a header's name has letters, digits and -, such as X-Request-Id";
+
+pub(super) const PATH_HELP: &str = "write the path to one value: $.a.b";
 
 /// Reads a string with a parser of its own; the parser's error becomes the fault.
 pub(super) fn parsed<T>(

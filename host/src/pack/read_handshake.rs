@@ -60,20 +60,21 @@ fn when(node: &Node, report: &mut Report) -> Option<When> {
     }
     for (key, value) in entries(&table, "header", report)? {
         let Ok(name) = key.text.parse() else {
-            report.fault(&key.at, format!("`{}` can't be the name of a header", key.text), None);
+            let message = format!("`{}` can't be the name of a header", key.text);
+            report.fault(&key.at, message, read::HEADER_HELP.to_owned());
             return None;
         };
         when.headers.push((name, wanted(value, report)?));
     }
     for (key, value) in entries(&table, "json", report)? {
-        match JsonPath::parse(&key.text) {
-            Ok(path) if path.is_singular() => when.json.push((path, wanted(value, report)?)),
-            Ok(_) => {
-                report.fault(&key.at, format!("`{}` can select more than one value", key.text), None);
-                return None;
-            }
+        let path = JsonPath::parse(&key.text).and_then(|path| {
+            let many = format!("`{}` can select more than one value", key.text);
+            if path.is_singular() { Ok(path) } else { Err(many) }
+        });
+        match path {
+            Ok(path) => when.json.push((path, wanted(value, report)?)),
             Err(message) => {
-                report.fault(&key.at, message, None);
+                report.fault(&key.at, message, read::PATH_HELP.to_owned());
                 return None;
             }
         }
@@ -121,7 +122,8 @@ fn respond(node: &Node, report: &mut Report) -> Option<Respond> {
     let mut headers = Vec::new();
     for (key, value) in entries(&table, "headers", report)? {
         let Ok(name) = key.text.parse() else {
-            report.fault(&key.at, format!("`{}` can't be the name of a header", key.text), None);
+            let message = format!("`{}` can't be the name of a header", key.text);
+            report.fault(&key.at, message, read::HEADER_HELP.to_owned());
             return None;
         };
         headers.push((name, read::parsed(value, "a header's value", HELP, report, Echo::parse)?));

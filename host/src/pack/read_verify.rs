@@ -239,7 +239,7 @@ fn place(table: &Table<'_>, what: &str, report: &mut Report) -> Option<Place> {
             })
         }
         "query" => read::string(node, "`query`", report).map(|name| Place::Query(name.to_owned())),
-        _ => read::parsed(node, "`json`", "write the path to one value: $.a.b", report, |text| {
+        _ => read::parsed(node, "`json`", read::PATH_HELP, report, |text| {
             let path = JsonPath::parse(text)?;
             if path.is_singular() {
                 Ok(Place::Json(path))
