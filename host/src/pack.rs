@@ -6,6 +6,7 @@ mod folder;
 mod load;
 pub mod presets;
 mod read;
+mod read_cases;
 mod read_handshake;
 mod read_mapping;
 mod read_policy;
