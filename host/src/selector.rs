@@ -107,10 +107,18 @@ enum Step {
     Index(i64),
 }
 
+/// Each `..` multiplies the work by the payload's depth.
+const DESCENTS_MAX: usize = 2;
+
 impl JsonPath {
     pub fn parse(text: &str) -> Result<Self, String> {
         if !text.starts_with('$') {
             return Err(format!("`{text}` is not a JSONPath: it begins with `$`, the payload"));
+        }
+        if text.matches("..").count() > DESCENTS_MAX {
+            return Err(format!(
+                "`{text}` has more than {DESCENTS_MAX} `..`: that takes too long in a deep payload"
+            ));
         }
         let query = Query::of(parse_json_path(text).map_err(|error| in_the_authors_words(text, &error))?);
         // The library reads `$.a b` as one name; RFC 9535 wants such a name in quotes.
