@@ -51,7 +51,7 @@ pub(super) async fn run(setup: &Setup, args: Args) -> Result<ExitCode> {
             let body = std::fs::read(&file).with_context(|| file.display().to_string())?;
             cases::Case::of_body(&reference, body, headers)
         }
-        None => find_case(&config, &pack, &reference, case.as_deref())?.with_headers(headers),
+        None => find_case(&config, &pack, &reference, case.as_deref())?.with_headers(&headers),
     };
     let outgoing = signed(&request, &policy, &secrets, &url)?;
     output::line(&format!("POST {url}"));

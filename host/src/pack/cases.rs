@@ -119,8 +119,8 @@ impl Case {
 
     /// The same with these headers in place of its own of their names.
     #[must_use]
-    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
-        for (name, value) in &headers {
+    pub fn with_headers(mut self, headers: &HeaderMap) -> Self {
+        for (name, value) in headers {
             self.request.headers.insert(name, value.clone());
         }
         self
