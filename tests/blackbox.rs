@@ -12,6 +12,8 @@
 #[path = "blackbox/harness.rs"]
 mod harness;
 
+#[path = "blackbox/broken_packs.rs"]
+mod broken_packs;
 #[path = "blackbox/commands.rs"]
 mod commands;
 #[path = "blackbox/crash.rs"]
@@ -20,6 +22,8 @@ mod crash;
 mod embedded;
 #[path = "blackbox/handshake.rs"]
 mod handshake;
+#[path = "blackbox/hostile_packs.rs"]
+mod hostile_packs;
 #[path = "blackbox/idempotency.rs"]
 mod idempotency;
 #[path = "blackbox/ingest.rs"]
