@@ -1,8 +1,6 @@
 -- Events, the request log, quarantine, and what makes deliveries unique.
 -- Others read `event`, `request_log` and `quarantine` with SQL: their columns are a public interface.
 
-create schema if not exists hookpack;
-
 create table hookpack.event (
     id uuid primary key,                     -- v7: sorts by time of receipt
     pack_ref text not null,

@@ -30,6 +30,8 @@ mod idempotency;
 mod ingest;
 #[path = "blackbox/pipeline.rs"]
 mod pipeline;
+#[path = "blackbox/readme.rs"]
+mod readme;
 #[path = "blackbox/rooms.rs"]
 mod rooms;
 #[path = "blackbox/spine.rs"]

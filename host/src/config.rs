@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
 use crate::secret::SecretSources;
@@ -38,12 +38,15 @@ pub struct Config {
     pub database_url: Option<String>,
     /// The folder of `initdb` and `postgres`, when they are not where they usually are.
     pub postgres_binaries: Option<PathBuf>,
+    /// Seconds that the private Postgres may take to start, recovery after a crash included; then `serve` gives up.
+    pub postgres_start_seconds: u64,
     /// One file a secret, one value a line (newest first).
     pub secrets_dir: Option<PathBuf>,
     /// The file of the key that seals endpoint keys in the database. Default: `<data_dir>/master-key`.
     /// Hosts that share a database must share it.
     pub master_key_file: Option<PathBuf>,
     /// Peers whose `Forwarded` and `X-Forwarded-For` are believed; nobody else's are.
+    #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
     /// `text` for people, `json` for machines.
     pub log_format: LogFormat,
@@ -111,6 +114,7 @@ impl Default for Config {
             data_dir: PathBuf::from("hookpack-data"),
             database_url: None,
             postgres_binaries: None,
+            postgres_start_seconds: 120,
             secrets_dir: None,
             master_key_file: None,
             trusted_proxies: Vec::new(),
@@ -259,6 +263,17 @@ impl Config {
     }
 }
 
+/// Networks, or single addresses.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let network = |text: &String| {
+        let address = || text.parse::<IpAddr>().map(IpNet::from);
+        let told = |_| de::Error::custom(format!("`{text}` is no address or network"));
+        text.parse::<IpNet>().or_else(|_| address()).map_err(told)
+    };
+    texts.iter().map(network).collect()
+}
+
 fn read_file(path: &Path) -> Result<Map<String, Value>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     // Read as the settings first: this error knows line and column.
@@ -303,7 +318,7 @@ mod tests {
         let environment = environment(&[
             ("HOOKPACK_PACKS", "from-environment"),
             ("HOOKPACK_DATA_DIR", "from-environment"),
-            ("HOOKPACK_TRUSTED_PROXIES", "[10.0.0.0/8]"),
+            ("HOOKPACK_TRUSTED_PROXIES", "[10.0.0.0/8, 192.0.2.1]"),
             ("DATABASE_URL", "postgres://x"),
         ]);
         let flags = [("packs".to_owned(), Value::from("from-flag"))].into_iter().collect();
@@ -312,7 +327,7 @@ mod tests {
         assert_eq!(config.listen.port(), 1);
         assert_eq!(config.packs, Path::new("from-flag"));
         assert_eq!(config.data_dir, Path::new("from-environment"));
-        assert_eq!(config.trusted_proxies.len(), 1);
+        assert_eq!(config.trusted_proxies.len(), 2);
         assert_eq!(config.database_url.as_deref(), Some("postgres://x"));
     }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use tokio::{
     net::TcpListener,
@@ -45,6 +45,10 @@ const SECRETS_INTERVAL: Duration = Duration::from_secs(2);
 impl Running {
     /// Returns when the host accepts requests.
     pub async fn start(mut config: Config, environment: &Environment, clock: Clock) -> Result<Self> {
+        if !config.packs.is_dir() {
+            let packs = config.packs.display();
+            bail!("there is no packs folder {packs}: make it, or name another with --packs");
+        }
         // Bound before anything else: a port that is taken is the quickest thing to find out.
         let listener = bind(config.listen, "listen").await?;
         let address = listener.local_addr()?;

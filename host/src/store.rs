@@ -11,7 +11,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use sqlx::{
-    ConnectOptions, PgPool,
+    ConnectOptions, Connection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -46,7 +46,7 @@ impl Database {
             folder: config.data_dir.join("postgres"),
             binaries: config.postgres_binaries.clone(),
             path: environment.get("PATH").map(Into::into),
-            start_wait: START_WAIT,
+            start_wait: Duration::from_secs(config.postgres_start_seconds),
         };
         let embedded = tokio::task::spawn_blocking(move || EmbeddedPostgres::start(&options)).await??;
         let options = PgConnectOptions::new_without_pgpass()
@@ -62,15 +62,16 @@ impl Database {
 
     /// For reading and for the rare writes; ingest has connections of its own.
     pub async fn pool(&self) -> Result<PgPool> {
+        // One connection first: its error says what is wrong, where a pool would only say that it waited.
+        let mut first = self.options.connect().await.context("can't connect to the database")?;
+        let version: String = sqlx::query_scalar("show server_version_num").fetch_one(&mut first).await?;
+        first.close().await.ok();
+        if version.parse::<u32>().is_ok_and(|version| version < 140_000) {
+            let major = &version[..version.len().saturating_sub(4)];
+            bail!("the database is PostgreSQL {major}; Hookpack needs 14 or newer");
+        }
         let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(5));
         let pool = pool.connect_with(self.options.clone()).await.context("can't connect to the database")?;
-        let version: String = sqlx::query_scalar("show server_version_num").fetch_one(&pool).await?;
-        if version.parse::<u32>().is_ok_and(|version| version < 140_000) {
-            bail!(
-                "the database is PostgreSQL {}; Hookpack needs 14 or newer",
-                &version[..version.len().saturating_sub(4)]
-            );
-        }
         Ok(pool)
     }
 
@@ -97,7 +98,16 @@ fn prepared(options: PgConnectOptions) -> PgConnectOptions {
 pub async fn migrate(pool: &PgPool) -> Result<()> {
     // The ledger of migrations lies in our own schema, beside nobody else's.
     let mut connection = pool.acquire().await?;
-    sqlx::query("create schema if not exists hookpack").execute(&mut *connection).await.ok();
+    // Asked first: an owner of the schema need not have the right to make one.
+    let there: Option<bool> = sqlx::query_scalar("select true from pg_namespace where nspname = 'hookpack'")
+        .fetch_optional(&mut *connection)
+        .await?;
+    if there.is_none() {
+        // Of two hosts that find none, the slower one finds it now.
+        sqlx::query("create schema if not exists hookpack").execute(&mut *connection).await.context(
+            "making the schema `hookpack`; it needs CREATE on the database, or a schema made for it",
+        )?;
+    }
     sqlx::query("set search_path to hookpack").execute(&mut *connection).await?;
     let migrated =
         MIGRATIONS.run(&mut *connection).await.context("the database's schema can't be brought up to date");

@@ -144,9 +144,10 @@ fn migrate_brings_a_fresh_store_up_to_date_twice() {
 #[test]
 fn what_went_wrong_is_one_line_and_the_exit_code_says_whose_fault_it_was() {
     let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("packs")).unwrap();
     for (arguments, code, told) in [
         (&["events"][..], 1, "no token"),
-        (&["serve", "--packs", "nowhere"], 1, "the packs folder nowhere"),
+        (&["serve", "--packs", "nowhere"], 1, "there is no packs folder nowhere"),
         (&["serve", "--listen", "nonsense"], 1, "configuration"),
         (&["pack", "check", "nowhere"], 1, "no such folder"),
         (

@@ -253,10 +253,6 @@ async fn stored_events(running: &Running, data: &Value) -> Result<Vec<GotEvent>>
 /// What to try while the host stays up.
 fn stay(running: &Running) {
     let host = &running.host;
-    let token = host.config.admin_token_file();
-    let at = |command: &str| {
-        format!("hookpack {command} --url http://{} --token \"$(cat {})\"", running.address, token.display())
-    };
     output::line(&format!(
         "\nThe host stays up on http://{} until you press Ctrl-C. Meanwhile:\n",
         running.address
@@ -264,6 +260,6 @@ fn stay(running: &Running) {
     if let Some(line) = super::curl::line(host) {
         output::line(&line);
     }
-    output::line(&at("events"));
-    output::line(&at("requests"));
+    output::line(&serve::asking(running, "events"));
+    output::line(&serve::asking(running, "requests"));
 }

@@ -136,6 +136,11 @@ async fn deliver(url: &str, outgoing: cases::Outgoing) -> Result<ExitCode> {
         }
     }
     output::line(&body);
+    if headers.contains_key("idempotency-replayed") {
+        output::line(
+            "the host had this delivery already and stored nothing: a new one needs an id of its own (-H)",
+        );
+    }
     Ok(if status.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ServeArgs, Setup, curl, output};
-use crate::{clock::Clock, host::Host, serve::Running, telemetry};
+use crate::{clock::Clock, config::Config, host::Host, serve::Running, telemetry};
 
 pub(super) async fn run(setup: &Setup, args: ServeArgs) -> Result<ExitCode> {
     let config = setup.config(args.flags())?;
@@ -52,7 +52,22 @@ fn greet(running: &Running) {
     if let Some(line) = curl::line(host) {
         output::line(&format!("\nTry it:\n{line}"));
     }
-    output::line("\nWatch it:\nhookpack requests --follow");
+    output::line(&format!("\nWatch it:\n{}", asking(running, "requests --follow")));
+}
+
+/// A command that asks this very host, with what it needs beyond the defaults.
+pub(super) fn asking(running: &Running, command: &str) -> String {
+    let defaults = Config::default();
+    let mut line = format!("hookpack {command}");
+    let address = running.admin_address.unwrap_or(running.address);
+    if address != defaults.listen {
+        line += &format!(" --url http://{address}");
+    }
+    let token = running.host.config.admin_token_file();
+    if token != defaults.admin_token_file() {
+        line += &format!(" --token \"$(cat {})\"", token.display());
+    }
+    line
 }
 
 fn packs(host: &Host) {

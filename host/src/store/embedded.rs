@@ -267,7 +267,7 @@ impl Supervisor {
                 None => {
                     child::stop(&mut child);
                     "did not accept connections in time (after a crash it may need longer: \
-                     raise `start_wait`)"
+                     raise `postgres_start_seconds`)"
                         .into()
                 }
             };
