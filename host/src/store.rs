@@ -20,9 +20,6 @@ use crate::config::{Config, Environment};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
-/// How a private Postgres may take to start, recovery after a crash included.
-const START_WAIT: Duration = Duration::from_mins(2);
-
 /// A database to work with, and the private Postgres behind it when there is one.
 #[derive(Clone)]
 pub struct Database {

@@ -21,7 +21,7 @@ pub struct Rehearsed {
     pub detail: Option<String>,
     pub events: Vec<NewEvent>,
     pub key: Option<String>,
-    /// What a handshake was answered.
+    /// What the sender hears, where the pack declares it.
     pub answer: Option<String>,
 }
 
@@ -44,13 +44,18 @@ pub fn rehearse(
             answer: Some(shaken.body),
         },
         Ok(Ended::Judged(judged)) => {
-            let detail = judged.detail();
+            let policy = target.policy();
+            let answer = policy.answer(String::new);
             let (status, outcome) = match (judged.events.is_empty(), judged.quarantined.is_empty()) {
-                (false, _) => (target.policy().answer(String::new).status, Outcome::Accepted),
+                (false, _) => (answer.status, Outcome::Accepted),
                 (true, false) => (202, Outcome::Quarantined),
-                (true, true) => (target.policy().answer(String::new).status, Outcome::Ignored),
+                (true, true) => (answer.status, Outcome::Ignored),
             };
-            Rehearsed { status, outcome, detail, events: judged.events, key: judged.key, answer: None }
+            let detail = judged.detail();
+            // Our own JSON names ids that nobody can expect; what a pack declares is known word for word.
+            let declared = policy.respond.is_some() && outcome != Outcome::Quarantined;
+            let answer = declared.then_some(answer.body);
+            Rehearsed { status, outcome, detail, events: judged.events, key: judged.key, answer }
         }
         Err(refusal) => Rehearsed {
             status: refusal.status.as_u16(),
