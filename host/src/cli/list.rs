@@ -61,6 +61,9 @@ struct Rows {
     /// How many to show (at most 500).
     #[arg(long, default_value_t = 20)]
     limit: u16,
+    /// The next page: the `next_cursor` of the page before (in its JSON).
+    #[arg(long, value_name = "CURSOR", conflicts_with = "follow")]
+    cursor: Option<String>,
     /// Go on showing new ones, the newest last.
     #[arg(long, short)]
     follow: bool,
@@ -151,15 +154,16 @@ pub(super) async fn requests(setup: &Setup, args: RequestsArgs) -> Result<ExitCo
 async fn show(
     setup: &Setup,
     path: &str,
-    query: Vec<(&str, String)>,
+    filter: Vec<(&str, String)>,
     rows: Rows,
     head: &[&str],
     row: impl Fn(&Value) -> Vec<String>,
 ) -> Result<ExitCode> {
-    let Rows { limit, follow, client, output } = rows;
+    let Rows { limit, cursor, follow, client, output } = rows;
     let client = Client::new(setup, client)?;
-    let first = |limit: u16| [query.clone(), vec![("limit", limit.to_string())]].concat();
-    let answer = client.get(path, &first(limit)).await?;
+    let first = |limit: u16| [filter.clone(), vec![("limit", limit.to_string())]].concat();
+    let page = [first(limit), query([("cursor", cursor)])].concat();
+    let answer = client.get(path, &page).await?;
     if !follow {
         match output {
             Output::Json => output::line(&answer.to_string()),
