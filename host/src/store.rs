@@ -7,7 +7,7 @@ pub mod events;
 pub mod requests;
 pub mod tokens;
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use sqlx::{
@@ -114,6 +114,6 @@ pub async fn migrate(pool: &PgPool) -> Result<()> {
 }
 
 /// Text as a text column can hold it: Postgres knows no NUL.
-pub fn text(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+pub fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }

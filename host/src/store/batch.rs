@@ -1,5 +1,7 @@
 //! The statements of ingest: many deliveries in one transaction, each stored once.
 
+use std::borrow::Cow;
+
 use ipnet::IpNet;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -84,19 +86,19 @@ pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Res
            union all
            -- Once a batch: NOTIFY serialises commits.
            select null, pg_notify('hookpack_event', trigger_ref)::text from (select distinct trigger_ref from event) t"#,
-        &claims.owner_ref,
-        &claims.key,
+        &claims.owner_ref as &[&str],
+        &claims.key as &[&str],
         &claims.request_id,
         &claims.event_id as &[Option<Uuid>],
         &claims.status,
-        &claims.content_type,
-        &claims.body,
+        &claims.content_type as &[&str],
+        &claims.body as &[Cow<'_, str>],
         &claims.received_at,
         &claims.expires_at,
         &events.id,
         &events.request_id,
-        &events.pack_ref,
-        &events.trigger_ref,
+        &events.pack_ref as &[&str],
+        &events.trigger_ref as &[&str],
         &events.payload as &[&str],
         &events.metadata as &[&str],
         &events.key as &[Option<&str>],
@@ -106,12 +108,12 @@ pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Res
         &logs.trigger_ref as &[Option<&str>],
         &logs.endpoint_key_id as &[Option<Uuid>],
         &logs.source_ip as &[IpNet],
-        &logs.user_agent as &[Option<String>],
-        &logs.method,
+        &logs.user_agent as &[Option<Cow<'_, str>>],
+        &logs.method as &[&str],
         &logs.body_bytes,
         &logs.status,
-        &logs.outcome,
-        &logs.detail as &[Option<String>],
+        &logs.outcome as &[&str],
+        &logs.detail as &[Option<Cow<'_, str>>],
         &logs.event_id as &[Option<Uuid>],
         &logs.verified,
         &logs.duration_us,
@@ -120,17 +122,17 @@ pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Res
         &kept.id,
         &kept.request_id,
         &kept.received_at,
-        &kept.trigger_ref,
-        &kept.pack_version as &[Option<String>],
-        &kept.cause,
-        &kept.detail,
-        &kept.method,
-        &kept.path,
-        &kept.query as &[Option<String>],
+        &kept.trigger_ref as &[&str],
+        &kept.pack_version as &[Option<&str>],
+        &kept.cause as &[&str],
+        &kept.detail as &[Cow<'_, str>],
+        &kept.method as &[&str],
+        &kept.path as &[Cow<'_, str>],
+        &kept.query as &[Option<Cow<'_, str>>],
         &kept.source_ip as &[IpNet],
-        &kept.headers,
-        &kept.body as &[Vec<u8>],
-        &kept.key as &[Option<String>],
+        &kept.headers as &[&str],
+        &kept.body as &[&[u8]],
+        &kept.key as &[Option<&str>],
         &kept.claims,
     )
     .fetch_all(db)
@@ -146,8 +148,8 @@ pub async fn answers(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::R
         r#"select d.owner_ref, d.key, d.request_id, d.event_id, d.status, d.content_type, d.body
            from hookpack.delivery d
            join unnest($1::text[], $2::text[]) as asked (owner_ref, key) using (owner_ref, key)"#,
-        &claims.owner_ref,
-        &claims.key,
+        &claims.owner_ref as &[&str],
+        &claims.key as &[&str],
     )
     .fetch_all(db)
     .await
@@ -191,12 +193,12 @@ pub async fn log(db: &mut PgConnection, rows: &[(LogRow, Option<Uuid>)]) -> sqlx
         &logs.trigger_ref as &[Option<&str>],
         &logs.endpoint_key_id as &[Option<Uuid>],
         &logs.source_ip as &[IpNet],
-        &logs.user_agent as &[Option<String>],
-        &logs.method,
+        &logs.user_agent as &[Option<Cow<'_, str>>],
+        &logs.method as &[&str],
         &logs.body_bytes,
         &logs.status,
-        &logs.outcome,
-        &logs.detail as &[Option<String>],
+        &logs.outcome as &[&str],
+        &logs.detail as &[Option<Cow<'_, str>>],
         &logs.event_id as &[Option<Uuid>],
         &logs.verified,
         &logs.duration_us,
@@ -226,29 +228,29 @@ pub fn event_id(delivery: &Delivery) -> Option<Uuid> {
 
 /// Rows as columns: what `unnest` turns back into rows.
 #[derive(Default)]
-struct Claims {
-    owner_ref: Vec<String>,
-    key: Vec<String>,
+struct Claims<'a> {
+    owner_ref: Vec<&'a str>,
+    key: Vec<&'a str>,
     request_id: Vec<Uuid>,
     event_id: Vec<Option<Uuid>>,
     status: Vec<i16>,
-    content_type: Vec<String>,
-    body: Vec<String>,
+    content_type: Vec<&'a str>,
+    body: Vec<Cow<'a, str>>,
     received_at: Vec<OffsetDateTime>,
     expires_at: Vec<OffsetDateTime>,
 }
 
-impl Claims {
-    fn of(deliveries: &[&Delivery]) -> Self {
+impl<'a> Claims<'a> {
+    fn of(deliveries: &[&'a Delivery]) -> Self {
         let mut rows = Self::default();
         for delivery in deliveries {
             let Some(key) = &delivery.key else { continue };
-            rows.owner_ref.push(key.owner_ref.clone());
-            rows.key.push(key.key.clone());
+            rows.owner_ref.push(&key.owner_ref);
+            rows.key.push(&key.key);
             rows.request_id.push(delivery.log.id);
             rows.event_id.push(event_id(delivery));
             rows.status.push(delivery.answer.status.cast_signed());
-            rows.content_type.push(delivery.answer.content_type.clone());
+            rows.content_type.push(&delivery.answer.content_type);
             rows.body.push(text(&delivery.answer.body));
             rows.received_at.push(delivery.log.received_at);
             rows.expires_at.push(delivery.log.received_at + key.window);
@@ -261,8 +263,8 @@ impl Claims {
 struct Events<'a> {
     id: Vec<Uuid>,
     request_id: Vec<Uuid>,
-    pack_ref: Vec<String>,
-    trigger_ref: Vec<String>,
+    pack_ref: Vec<&'a str>,
+    trigger_ref: Vec<&'a str>,
     payload: Vec<&'a str>,
     metadata: Vec<&'a str>,
     key: Vec<Option<&'a str>>,
@@ -276,8 +278,8 @@ impl<'a> Events<'a> {
             for event in &delivery.events {
                 rows.id.push(event.id);
                 rows.request_id.push(delivery.log.id);
-                rows.pack_ref.push(event.pack_ref.clone());
-                rows.trigger_ref.push(event.trigger_ref.clone());
+                rows.pack_ref.push(&event.pack_ref);
+                rows.trigger_ref.push(&event.trigger_ref);
                 rows.payload.push(&event.payload);
                 rows.metadata.push(&event.metadata);
                 rows.key.push(delivery.key.as_ref().map(|key| key.key.as_str()));
@@ -295,12 +297,12 @@ struct Logs<'a> {
     trigger_ref: Vec<Option<&'a str>>,
     endpoint_key_id: Vec<Option<Uuid>>,
     source_ip: Vec<IpNet>,
-    user_agent: Vec<Option<String>>,
-    method: Vec<String>,
+    user_agent: Vec<Option<Cow<'a, str>>>,
+    method: Vec<&'a str>,
     body_bytes: Vec<i64>,
     status: Vec<i16>,
-    outcome: Vec<String>,
-    detail: Vec<Option<String>>,
+    outcome: Vec<&'static str>,
+    detail: Vec<Option<Cow<'a, str>>>,
     event_id: Vec<Option<Uuid>>,
     verified: Vec<bool>,
     duration_us: Vec<i64>,
@@ -318,10 +320,10 @@ impl<'a> Logs<'a> {
             rows.endpoint_key_id.push(row.endpoint_key_id);
             rows.source_ip.push(IpNet::from(row.source_ip));
             rows.user_agent.push(row.user_agent.as_deref().map(text));
-            rows.method.push(row.method.clone());
+            rows.method.push(&row.method);
             rows.body_bytes.push(row.body_bytes);
             rows.status.push(row.status.cast_signed());
-            rows.outcome.push(row.outcome.word().to_owned());
+            rows.outcome.push(row.outcome.word());
             rows.detail.push(row.detail.as_deref().map(text));
             rows.event_id.push(event_id);
             rows.verified.push(row.verified);
@@ -334,43 +336,43 @@ impl<'a> Logs<'a> {
 }
 
 #[derive(Default)]
-struct Kept {
+struct Kept<'a> {
     id: Vec<Uuid>,
     request_id: Vec<Uuid>,
     received_at: Vec<OffsetDateTime>,
-    trigger_ref: Vec<String>,
-    pack_version: Vec<Option<String>>,
-    cause: Vec<String>,
-    detail: Vec<String>,
-    method: Vec<String>,
-    path: Vec<String>,
-    query: Vec<Option<String>>,
+    trigger_ref: Vec<&'a str>,
+    pack_version: Vec<Option<&'a str>>,
+    cause: Vec<&'static str>,
+    detail: Vec<Cow<'a, str>>,
+    method: Vec<&'a str>,
+    path: Vec<Cow<'a, str>>,
+    query: Vec<Option<Cow<'a, str>>>,
     source_ip: Vec<IpNet>,
-    headers: Vec<String>,
-    body: Vec<Vec<u8>>,
-    key: Vec<Option<String>>,
+    headers: Vec<&'a str>,
+    body: Vec<&'a [u8]>,
+    key: Vec<Option<&'a str>>,
     claims: Vec<bool>,
 }
 
-impl Kept {
-    fn of(deliveries: &[&Delivery]) -> Self {
+impl<'a> Kept<'a> {
+    fn of(deliveries: &[&'a Delivery]) -> Self {
         let mut rows = Self::default();
         for delivery in deliveries {
             for quarantined in &delivery.quarantined {
                 rows.id.push(quarantined.id);
                 rows.request_id.push(delivery.log.id);
                 rows.received_at.push(delivery.log.received_at);
-                rows.trigger_ref.push(quarantined.trigger_ref.clone());
-                rows.pack_version.push(delivery.log.pack_version.clone());
-                rows.cause.push(quarantined.cause.word().to_owned());
+                rows.trigger_ref.push(&quarantined.trigger_ref);
+                rows.pack_version.push(delivery.log.pack_version.as_deref());
+                rows.cause.push(quarantined.cause.word());
                 rows.detail.push(text(&quarantined.detail));
-                rows.method.push(delivery.log.method.clone());
+                rows.method.push(&delivery.log.method);
                 rows.path.push(text(&quarantined.path));
                 rows.query.push(quarantined.query.as_deref().map(text));
                 rows.source_ip.push(IpNet::from(delivery.log.source_ip));
-                rows.headers.push(quarantined.headers.clone());
-                rows.body.push(quarantined.body.to_vec());
-                rows.key.push(quarantined.key.clone());
+                rows.headers.push(&quarantined.headers);
+                rows.body.push(&quarantined.body);
+                rows.key.push(quarantined.key.as_deref());
                 rows.claims.push(delivery.key.is_some());
             }
         }
