@@ -96,8 +96,8 @@ pub struct JsonPath {
 #[derive(Clone, Debug)]
 enum Query {
     Singular(Vec<Step>),
-    /// `$.a[*].b`: a plain path to a list or object, then a plain path from each of its members.
-    Each(Vec<Step>, Vec<Step>),
+    /// `$.a[*].b`, `$.a[*].b[*]`: plain paths, each from every member that the one before it leads to.
+    Each(Vec<Vec<Step>>),
     Full(JpQuery),
 }
 
@@ -144,15 +144,10 @@ impl JsonPath {
                 Some(value) => Selected::One(Cow::Borrowed(value)),
                 None => Selected::Nothing,
             },
-            Query::Each(head, tail) => {
-                let selected = match walk(head, payload) {
-                    Some(Value::Array(items)) => items.iter().filter_map(|item| walk(tail, item)).collect(),
-                    Some(Value::Object(members)) => {
-                        members.values().filter_map(|member| walk(tail, member)).collect()
-                    }
-                    _ => Vec::new(),
-                };
-                Selected::Many(selected)
+            Query::Each(paths) => {
+                let mut found = Vec::new();
+                walk_each(paths, payload, &mut found);
+                Selected::Many(found)
             }
             Query::Full(query) => {
                 let found = js_path_process(query, payload).unwrap_or_default();
@@ -165,41 +160,39 @@ impl JsonPath {
     pub fn value<'a>(&self, payload: &'a Value) -> Option<&'a Value> {
         match &self.query {
             Query::Singular(steps) => walk(steps, payload),
-            Query::Each(..) | Query::Full(_) => None,
+            Query::Each(_) | Query::Full(_) => None,
         }
     }
 }
 
 impl Query {
     fn of(query: JpQuery) -> Self {
-        let mut parts = vec![Vec::new()];
+        let mut paths = vec![Vec::new()];
         for segment in &query.segments {
-            match (segment, parts.last_mut()) {
-                (Segment::Selector(PathSelector::Name(name)), Some(part)) => {
-                    part.push(Step::Name(name.clone()));
+            match (segment, paths.last_mut()) {
+                (Segment::Selector(PathSelector::Name(name)), Some(path)) => {
+                    path.push(Step::Name(name.clone()));
                 }
-                (Segment::Selector(PathSelector::Index(index)), Some(part)) => part.push(Step::Index(*index)),
-                (Segment::Selector(PathSelector::Wildcard), _) => parts.push(Vec::new()),
+                (Segment::Selector(PathSelector::Index(index)), Some(path)) => path.push(Step::Index(*index)),
+                (Segment::Selector(PathSelector::Wildcard), _) => paths.push(Vec::new()),
                 _ => return Self::Full(query),
             }
         }
-        let tail = parts.pop().unwrap_or_default();
-        match (parts.pop(), parts.is_empty()) {
-            (None, _) => Self::Singular(tail),
-            (Some(head), true) => Self::Each(head, tail),
-            (Some(_), false) => Self::Full(query),
+        match paths.as_mut_slice() {
+            [only] => Self::Singular(std::mem::take(only)),
+            _ => Self::Each(paths),
         }
     }
 }
 
 impl Query {
     fn names(&self) -> impl Iterator<Item = &str> {
-        let (head, tail) = match self {
-            Self::Singular(steps) => (steps.as_slice(), &[][..]),
-            Self::Each(head, tail) => (head.as_slice(), tail.as_slice()),
-            Self::Full(_) => (&[][..], &[][..]),
+        let paths = match self {
+            Self::Singular(path) => std::slice::from_ref(path),
+            Self::Each(paths) => paths,
+            Self::Full(_) => &[],
         };
-        head.iter().chain(tail).filter_map(|step| match step {
+        paths.iter().flatten().filter_map(|step| match step {
             Step::Name(name) => Some(name.as_str()),
             Step::Index(_) => None,
         })
@@ -215,6 +208,16 @@ fn walk<'a>(steps: &[Step], from: &'a Value) -> Option<&'a Value> {
         }
         _ => None,
     })
+}
+
+fn walk_each<'a>(paths: &[Vec<Step>], from: &'a Value, found: &mut Vec<&'a Value>) {
+    let Some((path, rest)) = paths.split_first() else { return };
+    match walk(path, from) {
+        Some(value) if rest.is_empty() => found.push(value),
+        Some(Value::Array(items)) => items.iter().for_each(|item| walk_each(rest, item, found)),
+        Some(Value::Object(members)) => members.values().for_each(|member| walk_each(rest, member, found)),
+        _ => {}
+    }
 }
 
 fn in_the_authors_words(text: &str, error: &JsonPathError) -> String {
@@ -262,6 +265,9 @@ mod tests {
             ("$..id", json!([1, 3])),
             ("$.list[?@.id > 1].id", json!([3])),
             ("$.a[*][*]", json!([10, 20])),
+            ("$.list[*][*]", json!([1, 2, 3])),
+            ("$.a[*].nothing[*]", json!([])),
+            ("$[*][*].id", json!([1, 3])),
             ("$.list[0:2]", json!([{"id": 1}, {"no": 2}])),
         ] {
             let selector = Selector::parse(text).unwrap();
