@@ -125,10 +125,10 @@ fn inflate(decoder: impl Read, bytes_max: usize) -> Result<Bytes, Undecodable> {
 
 /// The parser rewrites exponents (`1E5` becomes `1e+5`); this puts back what was sent.
 fn restore_exponents(value: &mut Value, text: &[u8]) {
-    let literals = number_literals(text);
-    if !literals.iter().any(|literal| literal.contains(['e', 'E'])) {
+    if !has_exponent(value) {
         return;
     }
+    let literals = number_literals(text);
     let mut numbers = Vec::with_capacity(literals.len());
     numbers_of(value, &mut numbers);
     // Of two members of one name the parser keeps the last: then places and literals no longer pair up,
@@ -137,6 +137,15 @@ fn restore_exponents(value: &mut Value, text: &[u8]) {
         for (number, literal) in numbers.into_iter().zip(literals) {
             *number = Number::from_string_unchecked(literal.to_owned());
         }
+    }
+}
+
+fn has_exponent(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_str().contains(['e', 'E']),
+        Value::Array(items) => items.iter().any(has_exponent),
+        Value::Object(members) => members.values().any(has_exponent),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
     }
 }
 
