@@ -1,7 +1,10 @@
 //! The checks that need no host: is it authentic, what does it say, what becomes of it. `pack test` runs these too.
 
-use http::HeaderName;
-use serde_json::{Map, Value, json};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
+
+use http::header;
+use serde::Serialize;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -10,6 +13,7 @@ use crate::{
     config::Config,
     decode::{Coding, Payload, Undecodable},
     mapping::Unmapped,
+    matching::Line,
     model::{NewEvent, Outcome, Quarantined},
     pack::Trigger,
     policy::{OnInvalid, Policy},
@@ -93,11 +97,11 @@ pub fn judge(target: &Target, request: &Inbound, coding: Coding, limits: Limits)
         Undecodable::Broken(reason) => Refusal::undecodable(reason),
     })?;
     let mut judged = Judged::default();
-    let matching = matching(target, request, &payload.value, &mut judged.notes);
+    let (matching, unmet) = matching(target, request, &payload.value);
     if matching.is_empty() {
+        judged.notes.extend(unmet.into_iter().map(|unmet| unmet.told()));
         return Ok(judged);
     }
-    judged.notes.clear();
     judged.key = delivery_key(policy, request, &payload.value, &mut judged.notes)?;
     for trigger in matching {
         match events_of(trigger, policy, request, &payload, limits) {
@@ -116,21 +120,30 @@ pub fn judge(target: &Target, request: &Inbound, coding: Coding, limits: Limits)
     Ok(judged)
 }
 
-/// The triggers whose every `match` line holds; the others' first unmet lines are noted.
+/// A trigger that the request is not for, and the first line that says so.
+struct Unmet<'a>(&'a Trigger, &'a Line);
+
+impl Unmet<'_> {
+    fn told(&self) -> String {
+        let Self(trigger, line) = self;
+        format!("{}: `{}` does not match", trigger.reference, line.text)
+    }
+}
+
+/// The triggers whose every `match` line holds, and the others.
 fn matching<'a>(
     target: &'a Target,
     request: &Inbound,
     payload: &Value,
-    notes: &mut Vec<String>,
-) -> Vec<&'a Trigger> {
-    let mut matching = Vec::new();
+) -> (Vec<&'a Trigger>, Vec<Unmet<'a>>) {
+    let (mut matching, mut unmet) = (Vec::new(), Vec::new());
     for trigger in target.triggers() {
         match trigger.matching.first_unmet(request, payload) {
             None => matching.push(&**trigger),
-            Some(line) => notes.push(format!("{}: `{}` does not match", trigger.reference, line.text)),
+            Some(line) => unmet.push(Unmet(trigger, line)),
         }
     }
-    matching
+    (matching, unmet)
 }
 
 fn delivery_key(
@@ -212,7 +225,11 @@ fn event_of(
             Invalid { violations, ..Invalid::mapping(trigger, &reason) }
         })?;
     }
-    let payload = mapped.map_or_else(text, |value| value.to_string());
+    let unwritable = |error| Invalid::mapping(trigger, &format!("the event can't be written: {error}"));
+    let payload = match mapped {
+        Some(value) => serde_json::to_string(&value).map_err(unwritable)?,
+        None => text(),
+    };
     if payload.len() > limits.event_bytes_max {
         let (found, allowed) = (payload.len(), limits.event_bytes_max);
         let reason = format!("the event has {found} bytes, {allowed} are allowed (event_bytes_max)");
@@ -223,28 +240,32 @@ fn event_of(
         pack_ref: trigger.pack_ref.clone(),
         trigger_ref: trigger.reference.clone(),
         payload,
-        metadata: metadata(policy, trigger, request),
+        metadata: serde_json::to_string(&metadata(policy, trigger, request)).map_err(unwritable)?,
     })
 }
 
 /// What is known of the request beside its payload.
-fn metadata(policy: &Policy, trigger: &Trigger, request: &Inbound) -> String {
-    let always = [http::header::CONTENT_TYPE, http::header::USER_AGENT];
-    let names = always.iter().chain(&policy.keep_headers).chain(&trigger.policy.keep_headers);
-    let headers: Map<String, Value> = names.filter_map(|name| kept(name, request)).collect();
-    json!({
-        "source": "webhook",
-        "request_id": request.id,
-        "received_at": request.received_at_text(),
-        "source_ip": request.source_ip,
-        "user_agent": request.user_agent(),
-        "headers": headers,
-    })
-    .to_string()
+#[derive(Serialize)]
+struct Metadata<'a> {
+    source: &'static str,
+    request_id: Uuid,
+    received_at: String,
+    source_ip: IpAddr,
+    user_agent: Option<Cow<'a, str>>,
+    headers: BTreeMap<&'a str, Cow<'a, str>>,
 }
 
-fn kept(name: &HeaderName, request: &Inbound) -> Option<(String, Value)> {
-    Some((name.as_str().to_owned(), Value::String(request.first_header(name)?.into_owned())))
+fn metadata<'a>(policy: &'a Policy, trigger: &'a Trigger, request: &'a Inbound) -> Metadata<'a> {
+    let always = [&header::CONTENT_TYPE, &header::USER_AGENT].into_iter();
+    let names = always.chain(&policy.keep_headers).chain(&trigger.policy.keep_headers);
+    Metadata {
+        source: "webhook",
+        request_id: request.id,
+        received_at: request.received_at_text(),
+        source_ip: request.source_ip,
+        user_agent: request.user_agent(),
+        headers: names.filter_map(|name| Some((name.as_str(), request.first_header(name)?))).collect(),
+    }
 }
 
 /// The first few violations, in a line.
