@@ -10,6 +10,7 @@ use std::{net::IpAddr, time::Instant};
 
 use axum::body::Body;
 use http::request::Parts;
+use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -24,7 +25,7 @@ use crate::{
     decode::Coding,
     host::Host,
     ingest::NotStored,
-    model::{Answer, Delivery, DeliveryKey, LogRow, Outcome},
+    model::{Answer, Delivery, DeliveryKey, LogRow, NewEvent, Outcome},
     policy::Policy,
     registry::{Endpoint, Target},
     request::{Inbound, rfc3339},
@@ -221,20 +222,45 @@ fn deliverable(target: &Target, request: &Inbound, judged: Judged, log: &mut Log
     Some(Delivery { events, quarantined, key, answer, log: log.clone() })
 }
 
-fn accepted_json(target: &Target, received_at: OffsetDateTime, events: &[crate::model::NewEvent]) -> String {
-    let (first, several) = (&events[0], events.len() > 1);
-    let mut data = json!({
-        "event_id": first.id,
-        "trigger_ref": first.trigger_ref,
-        "received_at": rfc3339(received_at),
-        "message": "Webhook received successfully",
-    });
-    let splits = target.triggers().iter().any(|trigger| trigger.split.is_some());
-    if several || splits || matches!(target, Target::Pack(_)) {
-        let list = events.iter().map(|event| json!({"event_id": event.id, "trigger_ref": event.trigger_ref}));
-        data["events"] = list.collect();
+/// `{"data": {"event_id", "trigger_ref", "received_at", "message", "events"?}}`
+#[derive(Serialize)]
+struct Accepted<'a> {
+    data: AcceptedData<'a>,
+}
+
+#[derive(Serialize)]
+struct AcceptedData<'a> {
+    event_id: Uuid,
+    trigger_ref: &'a str,
+    received_at: String,
+    message: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    events: Vec<AcceptedEvent<'a>>,
+}
+
+#[derive(Serialize)]
+struct AcceptedEvent<'a> {
+    event_id: Uuid,
+    trigger_ref: &'a str,
+}
+
+impl<'a> AcceptedEvent<'a> {
+    fn of(event: &'a NewEvent) -> Self {
+        Self { event_id: event.id, trigger_ref: &event.trigger_ref }
     }
-    json!({ "data": data }).to_string()
+}
+
+fn accepted_json(target: &Target, received_at: OffsetDateTime, events: &[NewEvent]) -> String {
+    let splits = || target.triggers().iter().any(|trigger| trigger.split.is_some());
+    let listed = events.len() > 1 || matches!(target, Target::Pack(_)) || splits();
+    let data = AcceptedData {
+        event_id: events[0].id,
+        trigger_ref: &events[0].trigger_ref,
+        received_at: rfc3339(received_at),
+        message: "Webhook received successfully",
+        events: if listed { events.iter().map(AcceptedEvent::of).collect() } else { Vec::new() },
+    };
+    serde_json::to_string(&Accepted { data }).unwrap_or_default()
 }
 
 fn quarantined_json(target: &Target, received_at: OffsetDateTime) -> String {

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-use super::Unmapped;
+use super::{Mapped, Unmapped};
 use crate::{
     request::{Inbound, rfc3339},
     selector::{Selected, Selector},
@@ -44,63 +44,69 @@ pub enum Convert {
 }
 
 impl Tree {
-    pub fn map(&self, request: &Inbound, payload: &Value) -> Result<Value, Unmapped> {
-        let mut object = Map::with_capacity(self.0.len());
+    pub fn map<'a>(&'a self, request: &'a Inbound, payload: &'a Value) -> Result<Mapped<'a>, Unmapped> {
+        let mut members = Vec::with_capacity(self.0.len());
         for (name, field) in &self.0 {
-            if let Some(value) = field.value(request, payload)? {
-                object.insert(name.clone(), value);
+            if let Some(mapped) = field.mapped(request, payload)? {
+                members.push((name.as_str(), mapped));
             }
         }
-        Ok(Value::Object(object))
+        Ok(Mapped::Object(members))
     }
 }
 
 impl Field {
     /// `None` when the field is to be left out.
-    fn value(&self, request: &Inbound, payload: &Value) -> Result<Option<Value>, Unmapped> {
+    fn mapped<'a>(
+        &'a self,
+        request: &'a Inbound,
+        payload: &'a Value,
+    ) -> Result<Option<Mapped<'a>>, Unmapped> {
         match self {
-            Self::Const(value) => Ok(Some(value.clone())),
-            Self::Select(select) => select.value(request, payload),
+            Self::Const(value) => Ok(Some(Mapped::Value(Cow::Borrowed(value)))),
+            Self::Select(select) => select.mapped(request, payload),
             Self::Object(tree) => tree.map(request, payload).map(Some),
             Self::List(fields) => {
-                let values = fields.iter().filter_map(|field| field.value(request, payload).transpose());
-                values.collect::<Result<_, _>>().map(|values| Some(Value::Array(values)))
+                let items = fields.iter().filter_map(|field| field.mapped(request, payload).transpose());
+                items.collect::<Result<_, _>>().map(|items| Some(Mapped::List(items)))
             }
         }
     }
 }
 
 impl Select {
-    fn value(&self, request: &Inbound, payload: &Value) -> Result<Option<Value>, Unmapped> {
+    fn mapped<'a>(
+        &'a self,
+        request: &'a Inbound,
+        payload: &'a Value,
+    ) -> Result<Option<Mapped<'a>>, Unmapped> {
         match self.from.select(request, payload) {
             Selected::One(value) => self.converted(value).map(Some),
             Selected::Nothing if self.required => {
                 Err(Unmapped(format!("{} is required and selects nothing", self.text)))
             }
-            Selected::Nothing => Ok(self.default.clone()),
+            Selected::Nothing => Ok(self.default.as_ref().map(|value| Mapped::Value(Cow::Borrowed(value)))),
             Selected::Many(values) if values.is_empty() && self.required => {
                 Err(Unmapped(format!("{} is required and selects nothing", self.text)))
             }
             Selected::Many(values) => {
-                let values = values.into_iter().map(|value| self.converted(Cow::Borrowed(value)));
-                values.collect::<Result<_, _>>().map(|values| Some(Value::Array(values)))
+                let items = values.into_iter().map(|value| self.converted(Cow::Borrowed(value)));
+                items.collect::<Result<_, _>>().map(|items| Some(Mapped::List(items)))
             }
         }
     }
 
-    fn converted(&self, value: Cow<'_, Value>) -> Result<Value, Unmapped> {
+    fn converted<'a>(&self, value: Cow<'a, Value>) -> Result<Mapped<'a>, Unmapped> {
         match self.convert {
             // What is null stays null: nothing was said, and a conversion can't say more.
-            None => Ok(value.into_owned()),
-            Some(_) if value.is_null() => Ok(Value::Null),
-            Some(convert) => convert.apply(&value).ok_or_else(|| {
-                Unmapped(format!(
-                    "{} selects {}, which can't be read as {}",
-                    self.text,
-                    kind(&value),
-                    convert.name()
-                ))
-            }),
+            Some(convert) if !value.is_null() => match convert.apply(&value) {
+                Some(value) => Ok(Mapped::Value(Cow::Owned(value))),
+                None => {
+                    let (text, kind, name) = (&self.text, kind(&value), convert.name());
+                    Err(Unmapped(format!("{text} selects {kind}, which can't be read as {name}")))
+                }
+            },
+            Some(_) | None => Ok(Mapped::Value(value)),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::Refusal;
 use crate::{
     config::Config,
     decode::{Coding, Payload, Undecodable},
-    mapping::Unmapped,
+    mapping::{Mapped, Unmapped},
     matching::Line,
     model::{NewEvent, Outcome, Quarantined},
     pack::Trigger,
@@ -220,14 +220,15 @@ fn event_of(
     let mapped = trigger.mapping.apply(request, payload, &trigger.reference);
     let mapped = mapped.map_err(|Unmapped(reason)| Invalid::mapping(trigger, &reason))?;
     if let Some(schema) = &trigger.event_schema {
-        schema.check(mapped.as_ref().unwrap_or(payload)).map_err(|violations| {
+        let own = mapped.as_ref().map(Mapped::to_value);
+        schema.check(own.as_ref().unwrap_or(payload)).map_err(|violations| {
             let reason = format!("the mapped event breaks `event_schema`: {}", told(&violations));
             Invalid { violations, ..Invalid::mapping(trigger, &reason) }
         })?;
     }
     let unwritable = |error| Invalid::mapping(trigger, &format!("the event can't be written: {error}"));
     let payload = match mapped {
-        Some(value) => serde_json::to_string(&value).map_err(unwritable)?,
+        Some(mapped) => serde_json::to_string(&mapped).map_err(unwritable)?,
         None => text(),
     };
     if payload.len() > limits.event_bytes_max {
