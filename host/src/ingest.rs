@@ -16,6 +16,7 @@ use tokio::{
     time::timeout_at,
 };
 
+use self::writer::Writer;
 use crate::{
     clock::Clock,
     config::Config,
@@ -62,12 +63,21 @@ struct Queues {
     logs: mpsc::Receiver<LogRow>,
 }
 
+/// For an answer to come back from the database's own time limit.
+const GRACE: Duration = Duration::from_secs(2);
 /// Rows of the request log that may wait; past it they are counted and dropped, deliveries never.
 const LOG_ROWS_WAITING_MAX: usize = 20_000;
 
 /// The writers at work; they end when every `Ingest` handle is gone and nothing waits any more.
 #[derive(Debug)]
 pub struct Writers(Vec<JoinHandle<()>>);
+
+/// A writer that breaks leaves its batch unanswered, which its senders hear as 503; the next one goes on.
+async fn keep_running(writer: impl Fn() -> Writer, sweeps: bool) {
+    while let Err(error) = tokio::spawn(writer().run(sweeps)).await {
+        tracing::error!(%error, "a writer broke; another one takes its place");
+    }
+}
 
 impl Ingest {
     pub fn start(config: &Config, database: &Database, clock: &Clock) -> (Arc<Self>, Writers) {
@@ -76,10 +86,12 @@ impl Ingest {
         let queues = Arc::new(Mutex::new(Queues { deliveries: deliveries_waiting, logs: logs_waiting }));
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let writers = (0..config.writers()).map(|number| {
+            let (config, database, clock) = (config.clone(), database.clone(), clock.clone());
+            let (queues, queued_bytes) = (queues.clone(), queued_bytes.clone());
             let writer =
-                writer::Writer::new(config, database, queues.clone(), queued_bytes.clone(), clock.clone());
+                move || Writer::new(&config, &database, queues.clone(), queued_bytes.clone(), clock.clone());
             // One of them also tidies up; more would only get in each other's way.
-            tokio::spawn(writer.run(number == 0))
+            tokio::spawn(keep_running(writer, number == 0))
         });
         let writers = Writers(writers.collect());
         let ingest = Self {
@@ -107,14 +119,18 @@ impl Ingest {
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(NotStored::Full);
         }
-        match timeout_at(deadline.into(), answered).await {
+        // The writer keeps the deadline, so that who hears 503 is not stored after all; this only waits a little
+        // longer than a statement that was begun in time can take.
+        let given_up = deadline + self.store_wait + GRACE;
+        match timeout_at(given_up.into(), answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) | Err(_) => Err(NotStored::Unavailable),
         }
     }
 
     /// Writes a row of the request log some time soon; when too many wait it is counted and dropped.
-    pub fn log(&self, row: LogRow) {
+    pub fn log(&self, mut row: LogRow) {
+        row.took = Some(row.duration());
         if self.logs.try_send(row).is_err() {
             self.logs_dropped.fetch_add(1, Ordering::Relaxed);
         }

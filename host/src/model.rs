@@ -162,9 +162,16 @@ pub struct LogRow {
     pub outcome: Outcome,
     pub detail: Option<String>,
     pub verified: bool,
-    /// The row's duration counts from here until it is written.
     pub started: Instant,
+    /// How long it took, once it is answered; until then it counts.
+    pub took: Option<Duration>,
     pub pack_version: Option<String>,
+}
+
+impl LogRow {
+    pub fn duration(&self) -> Duration {
+        self.took.unwrap_or_else(|| self.started.elapsed())
+    }
 }
 
 /// A delivery that passed every check: stored whole, in one transaction, or not at all.

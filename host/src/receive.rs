@@ -145,6 +145,7 @@ fn begin(host: &Host, peer: IpAddr, head: &Parts) -> LogRow {
         detail: None,
         verified: false,
         started: Instant::now(),
+        took: None,
         pack_version: None,
     }
 }

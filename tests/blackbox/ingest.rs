@@ -73,13 +73,22 @@ async fn while_the_store_is_away_senders_are_told_to_come_again_and_then_it_goes
 
     // Somebody holds the table: the store does not answer.
     let mut lock = host.pool.begin().await.unwrap();
-    sqlx::raw_sql("lock table hookpack.event in access exclusive mode").execute(&mut *lock).await.unwrap();
+    sqlx::raw_sql("lock table hookpack.event, hookpack.request_log in access exclusive mode")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
     let answers = join_all((0..20).map(|_| host.send("t.one", "2"))).await;
     for answer in answers {
         assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{}", answer.text);
     }
     lock.rollback().await.unwrap();
     eventually("a stored event", async || (host.send("t.one", "3").await.status == 200).then_some(())).await;
+
+    // Who heard 503 was not stored behind its back.
+    assert_eq!(host.count("select count(*) from hookpack.event where payload::text = '2'").await, 0);
+    // The log was away as well; what happened meanwhile is in it all the same.
+    let told = "select count(*) from hookpack.request_log where outcome = 'store_unavailable'";
+    eventually("the outage in the log", async || (host.count(told).await >= 20).then_some(())).await;
 
     // Every connection is cut: the writer makes a new one within the request.
     let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity where pid <> pg_backend_pid() and datname = current_database()";

@@ -16,7 +16,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{NotStored, Queues, Waiting};
+use super::{GRACE, LOG_ROWS_WAITING_MAX, NotStored, Queues, Waiting};
 use crate::{
     clock::Clock,
     config::Config,
@@ -32,10 +32,12 @@ pub(super) struct Writer {
     queued_bytes: Arc<AtomicUsize>,
     options: PgConnectOptions,
     connection: Option<PgConnection>,
+    /// Rows of the request log that wait for the database to come back.
+    backlog: Vec<(LogRow, Option<Uuid>)>,
     clock: Clock,
     rows_max: usize,
     bytes_max: usize,
-    /// A statement that takes longer has lost its server.
+    /// A statement that takes longer than its own time limit has lost its server.
     statement_wait: Duration,
 }
 
@@ -61,6 +63,9 @@ enum Failure {
 
 /// The pause between two tries to reach the database.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How soon rows of the log are tried again after the database was away, and how many are written at a time.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(500);
+const LOG_ROWS_MAX: usize = 1000;
 /// How often deliveries whose window is over are forgotten, and how many at a time.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 const SWEEP_ROWS: i64 = 1000;
@@ -76,18 +81,31 @@ impl Writer {
         Self {
             queues,
             queued_bytes,
-            options: database.options.clone(),
+            // Postgres itself ends what takes too long: a statement that is only left behind could still commit
+            // when nobody counts on it any more.
+            options: database
+                .options
+                .clone()
+                .options([("statement_timeout", format!("{}s", config.store_wait_seconds))]),
             connection: None,
+            backlog: Vec::new(),
             clock,
             rows_max: config.batch_rows_max.max(1),
             bytes_max: config.batch_bytes_max,
-            statement_wait: Duration::from_secs(config.store_wait_seconds * 2),
+            statement_wait: Duration::from_secs(config.store_wait_seconds) + GRACE / 2,
         }
     }
 
     pub(super) async fn run(mut self, sweeps: bool) {
         let mut swept = Instant::now();
-        while let Some(batch) = self.next_batch().await {
+        loop {
+            // With rows left over from an outage it looks again soon, whether or not anything new arrives.
+            let batch = if self.backlog.is_empty() {
+                self.next_batch().await
+            } else {
+                timeout(BACKLOG_PAUSE, self.next_batch()).await.unwrap_or_else(|_| Some(Batch::default()))
+            };
+            let Some(batch) = batch else { break };
             self.write(batch.deliveries).await;
             self.write_logs(batch.logs.into_iter().map(|row| (row, None)).collect()).await;
             if sweeps && swept.elapsed() > SWEEP_INTERVAL {
@@ -95,12 +113,19 @@ impl Writer {
                 swept = Instant::now();
             }
         }
+        if !self.backlog.is_empty() {
+            tracing::warn!(
+                rows = self.backlog.len(),
+                "rows of the request log are lost: the database is away"
+            );
+        }
         if let Some(connection) = self.connection.take() {
             connection.close().await.ok();
         }
     }
 
     /// Waits for the first row and takes what waits with it, up to the limits; `None` when all is done.
+    /// Nothing is taken until it returns, so that it can be given up waiting.
     async fn next_batch(&self) -> Option<Batch> {
         let mut queues = self.queues.lock().await;
         let mut batch = Batch::default();
@@ -131,9 +156,7 @@ impl Writer {
 
     /// Stores deliveries and answers everyone who waits for one of them.
     async fn write(&mut self, waiting: Vec<Waiting>) {
-        // Who has given up waiting was told 503: its delivery is not stored behind its back.
-        let waiting = waiting.into_iter().filter(|waiting| !waiting.answer.is_closed());
-        let (firsts, twins) = apart(waiting);
+        let (firsts, twins) = apart(in_time(waiting));
         let repeated = self.write_firsts(firsts).await;
         self.answer_twins(twins, repeated).await;
     }
@@ -264,30 +287,37 @@ impl Writer {
         self.write_logs(repetitions).await;
     }
 
-    /// Rows of the log are worth one retry on a fresh connection, not a sender's time.
+    /// Writes rows of the log, the ones left over from an outage first; what can't be written now stays.
     async fn write_logs(&mut self, rows: Vec<(LogRow, Option<Uuid>)>) {
-        if rows.is_empty() {
-            return;
+        self.backlog.extend(rows);
+        let too_many = self.backlog.len().saturating_sub(LOG_ROWS_WAITING_MAX);
+        if too_many > 0 {
+            tracing::warn!(
+                rows = too_many,
+                "rows of the request log are lost: too many wait for the database"
+            );
+            self.backlog.drain(..too_many);
         }
-        for _ in 0..2 {
+        while !self.backlog.is_empty() {
             let wait = self.statement_wait;
-            let failure = match self.connection().await {
-                Ok(connection) => within(wait, batch::log(connection, &rows)).await.err(),
-                Err(failure) => Some(failure),
+            let rows: Vec<_> = self.backlog.drain(..self.backlog.len().min(LOG_ROWS_MAX)).collect();
+            let written = match self.connection().await {
+                Ok(connection) => within(wait, batch::log(connection, &rows)).await,
+                Err(failure) => Err(failure),
             };
-            match failure {
-                None => return,
-                Some(Failure::Away(reason)) => {
+            match written {
+                Ok(()) => {}
+                Err(Failure::Away(reason)) => {
                     self.connection = None;
                     tracing::debug!(%reason, "the request log waits for the database");
-                }
-                Some(Failure::Data(reason)) => {
-                    tracing::error!(%reason, rows = rows.len(), "the database refuses rows of the request log");
+                    self.backlog.splice(..0, rows);
                     return;
+                }
+                Err(Failure::Data(reason)) => {
+                    tracing::error!(%reason, rows = rows.len(), "the database refuses rows of the request log");
                 }
             }
         }
-        tracing::warn!(rows = rows.len(), "rows of the request log are lost: the database is away");
     }
 
     async fn sweep(&mut self) {
@@ -321,6 +351,14 @@ enum Outcomes {
     Again,
 }
 
+/// The deliveries whose time is not over: the others are answered, or their senders have gone.
+fn in_time(waiting: Vec<Waiting>) -> impl Iterator<Item = Waiting> {
+    let now = Instant::now();
+    let (waiting, late): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|waiting| waiting.deadline > now);
+    reply_all(late, &NotStored::Unavailable);
+    waiting.into_iter().filter(|waiting| !waiting.answer.is_closed())
+}
+
 /// Keeps the first of every key and sets its twins aside: one statement can't claim a key twice.
 fn apart(waiting: impl Iterator<Item = Waiting>) -> (Vec<Waiting>, Vec<Waiting>) {
     let mut seen = HashSet::new();
@@ -332,7 +370,7 @@ fn apart(waiting: impl Iterator<Item = Waiting>) -> (Vec<Waiting>, Vec<Waiting>)
 
 /// The log row of a request that repeats a stored delivery.
 fn repetition(row: &LogRow, answer: &Answer) -> LogRow {
-    LogRow { outcome: Outcome::Duplicate, status: answer.status, ..row.clone() }
+    LogRow { outcome: Outcome::Duplicate, status: answer.status, took: Some(row.duration()), ..row.clone() }
 }
 
 fn reply(answer: oneshot::Sender<Result<Stored, NotStored>>, result: Result<Stored, NotStored>) {

@@ -99,13 +99,13 @@ impl Select {
     fn converted<'a>(&self, value: Cow<'a, Value>) -> Result<Mapped<'a>, Unmapped> {
         match self.convert {
             // What is null stays null: nothing was said, and a conversion can't say more.
-            Some(convert) if !value.is_null() => match convert.apply(&value) {
-                Some(value) => Ok(Mapped::Value(Cow::Owned(value))),
-                None => {
+            Some(convert) if !value.is_null() => {
+                let converted = convert.apply(&value).map(|value| Mapped::Value(Cow::Owned(value)));
+                converted.ok_or_else(|| {
                     let (text, kind, name) = (&self.text, kind(&value), convert.name());
-                    Err(Unmapped(format!("{text} selects {kind}, which can't be read as {name}")))
-                }
-            },
+                    Unmapped(format!("{text} selects {kind}, which can't be read as {name}"))
+                })
+            }
             Some(_) | None => Ok(Mapped::Value(value)),
         }
     }

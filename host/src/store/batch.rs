@@ -327,7 +327,7 @@ impl<'a> Logs<'a> {
             rows.detail.push(row.detail.as_deref().map(text));
             rows.event_id.push(event_id);
             rows.verified.push(row.verified);
-            rows.duration_us.push(i64::try_from(row.started.elapsed().as_micros()).unwrap_or(i64::MAX));
+            rows.duration_us.push(i64::try_from(row.duration().as_micros()).unwrap_or(i64::MAX));
             rows.pack_version.push(row.pack_version.as_deref());
             rows.keyed.push(keyed);
         }
