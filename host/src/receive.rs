@@ -86,7 +86,7 @@ pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Bo
 /// Every check in its order; the first that fails ends it. A delivery that gets through is committed,
 /// with its row in the request log, before this returns.
 async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow) -> Result<Ended, Refusal> {
-    let registry = host.registry.load();
+    let registry = host.registry.load_full();
     let endpoint = registry.endpoint(key).ok_or_else(Refusal::unknown_key)?;
     let policy = endpoint.target.policy();
     log.trigger_ref = Some(endpoint.target.owner_ref().to_owned());
