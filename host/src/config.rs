@@ -100,6 +100,8 @@ pub struct Config {
     pub events_per_delivery_max: usize,
     /// Size of one mapped event, in bytes; then its mapping fails.
     pub event_bytes_max: usize,
+    /// Size of all events that one delivery becomes, in bytes; then its mapping fails.
+    pub delivery_bytes_max: usize,
     /// Steps of one template, in minijinja's fuel; then the mapping fails.
     pub template_fuel: u64,
 }
@@ -145,6 +147,7 @@ impl Default for Config {
             regex_bytes_max: 1 << 20,
             events_per_delivery_max: 1000,
             event_bytes_max: 4 << 20,
+            delivery_bytes_max: 32 << 20,
             template_fuel: 200_000,
         }
     }

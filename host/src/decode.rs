@@ -5,7 +5,9 @@ use std::{borrow::Cow, io::Read};
 use bytes::Bytes;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, header};
-use serde_json::{Number, Value};
+use serde_json::Value;
+
+use crate::json;
 
 /// How a body is written, as its headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +61,8 @@ impl Coding {
         };
         match self.content {
             Content::Json => {
-                let mut value = serde_json::from_slice(&text)
+                let value = json::parse(&text)
                     .map_err(|error| Undecodable::Broken(format!("the body is not valid JSON: {error}")))?;
-                restore_exponents(&mut value, &text);
                 Ok(Payload { value, text })
             }
         }
@@ -120,74 +121,6 @@ fn inflate(decoder: impl Read, bytes_max: usize) -> Result<Bytes, Undecodable> {
         Ok(read) if read > bytes_max => Err(Undecodable::TooLarge),
         Ok(_) => Ok(inflated.into()),
         Err(error) => Err(Undecodable::Broken(format!("the compressed body is damaged: {error}"))),
-    }
-}
-
-/// The parser rewrites exponents (`1E5` becomes `1e+5`); this puts back what was sent.
-fn restore_exponents(value: &mut Value, text: &[u8]) {
-    if !has_exponent(value) {
-        return;
-    }
-    let literals = number_literals(text);
-    let mut numbers = Vec::with_capacity(literals.len());
-    numbers_of(value, &mut numbers);
-    // Of two members of one name the parser keeps the last: then places and literals no longer pair up,
-    // and the rewritten form, which means the same, has to do.
-    if numbers.len() == literals.len() {
-        for (number, literal) in numbers.into_iter().zip(literals) {
-            *number = Number::from_string_unchecked(literal.to_owned());
-        }
-    }
-}
-
-fn has_exponent(value: &Value) -> bool {
-    match value {
-        Value::Number(number) => number.as_str().contains(['e', 'E']),
-        Value::Array(items) => items.iter().any(has_exponent),
-        Value::Object(members) => members.values().any(has_exponent),
-        Value::Null | Value::Bool(_) | Value::String(_) => false,
-    }
-}
-
-/// Every number of a valid JSON text, in order, as it is written there.
-fn number_literals(text: &[u8]) -> Vec<&str> {
-    let mut literals = Vec::new();
-    let mut rest = text;
-    while let Some(start) = rest.iter().position(|byte| matches!(byte, b'"' | b'-' | b'0'..=b'9')) {
-        rest = &rest[start..];
-        let is_string = rest[0] == b'"';
-        let length = if is_string { string_length(rest) } else { number_length(rest) };
-        if !is_string {
-            literals.extend(std::str::from_utf8(&rest[..length]));
-        }
-        rest = &rest[length..];
-    }
-    literals
-}
-
-fn string_length(text: &[u8]) -> usize {
-    let mut at = 1;
-    while let Some(byte) = text.get(at) {
-        match byte {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
-    text.len()
-}
-
-fn number_length(text: &[u8]) -> usize {
-    let ends = |byte: &u8| !matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
-    text.iter().position(ends).unwrap_or(text.len())
-}
-
-fn numbers_of<'a>(value: &'a mut Value, found: &mut Vec<&'a mut Number>) {
-    match value {
-        Value::Number(number) => found.push(number),
-        Value::Array(items) => items.iter_mut().for_each(|item| numbers_of(item, found)),
-        Value::Object(members) => members.values_mut().for_each(|member| numbers_of(member, found)),
-        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 
@@ -272,6 +205,19 @@ mod tests {
         assert_eq!(coding.decode(&body, 100).unwrap().value.to_string(), std::str::from_utf8(&body).unwrap());
         let twice = Bytes::from(r#"{"a":1E5,"a":2}"#);
         assert_eq!(coding.decode(&twice, 100).unwrap().value.to_string(), r#"{"a":2}"#);
+        // A place and its literal that don't belong together are left alone.
+        let swapped = Bytes::from(r#"{"a":"x","b":1E5,"a":2}"#);
+        assert_eq!(coding.decode(&swapped, 100).unwrap().value.to_string(), r#"{"a":2,"b":1e+5}"#);
+        for magic in [
+            "$serde_json::private::RawValue",
+            "$serde_json::private::Number",
+            "\\u0024serde_json::private::\\u0052awValue",
+        ] {
+            let body = Bytes::from(format!(r#"[{{"{magic}" : "1"}}]"#));
+            assert!(matches!(coding.decode(&body, 100), Err(Undecodable::Broken(_))), "{magic}");
+        }
+        let harmless = Bytes::from(r#"["$serde_json::private::RawValue"]"#);
+        assert!(coding.decode(&harmless, 100).is_ok());
         for broken in ["", "{", "[01]", "{\"a\":\"\\ud800\"}", "[1] x", "\u{feff}1", "NaN"] {
             assert!(
                 matches!(coding.decode(&Bytes::from(broken), 100), Err(Undecodable::Broken(_))),

@@ -1,10 +1,11 @@
 //! Everything that a request needs at hand, in one place.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use arc_swap::ArcSwap;
 use sqlx::PgPool;
+use tokio::time::timeout;
 
 use crate::{
     clock::Clock,
@@ -14,6 +15,9 @@ use crate::{
     registry::Registry,
     secret::{MasterKey, SecretSources, Secrets},
 };
+
+/// A database that takes longer to say a word can't be counted on.
+const READY_WAIT: Duration = Duration::from_secs(2);
 
 pub struct Host {
     pub config: Config,
@@ -57,9 +61,9 @@ impl Host {
         format!("{}/api/v1/webhooks/{key}", self.public_url)
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, soon.
     pub async fn database_answers(&self) -> Result<()> {
-        sqlx::query("select 1").execute(&self.pool).await?;
+        timeout(READY_WAIT, sqlx::query("select 1").execute(&self.pool)).await??;
         Ok(())
     }
 }

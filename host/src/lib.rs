@@ -41,6 +41,8 @@ pub mod verify;
 pub mod selector;
 /// One request as it was received.
 pub mod request;
+/// JSON as everything here reads it.
+pub mod json;
 /// The words that every room shares.
 pub mod model;
 /// Every setting and limit.

@@ -163,6 +163,9 @@ fn read_or_make(path: &Path, make: impl FnOnce() -> Result<String>) -> Result<St
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let doing = || format!("private file {}", path.display());
     match fs::read_to_string(path) {
+        Ok(text) if text.trim().is_empty() => {
+            bail!("{} is empty: remove it, and a new one is made", path.display())
+        }
         Ok(text) => return Ok(text.trim().to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(doing),

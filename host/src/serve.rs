@@ -37,6 +37,8 @@ pub struct Running {
     refresher: JoinHandle<()>,
 }
 
+/// How long queries under way may take when the host stops.
+const POOL_WAIT: Duration = Duration::from_secs(5);
 /// How long the last batch may take when the host stops.
 const WRITERS_WAIT: Duration = Duration::from_secs(15);
 /// How often secret files are looked at again.
@@ -112,7 +114,9 @@ impl Running {
         }
         self.refresher.abort();
         self.refresher.await.ok();
-        self.host.pool.close().await;
+        if timeout(POOL_WAIT, self.host.pool.close()).await.is_err() {
+            tracing::warn!("a query that does not end was left behind");
+        }
         // The last handle of the queue: the writers see its end and finish what waits.
         drop(self.host);
         if timeout(WRITERS_WAIT, self.writers.finish()).await.is_err() {

@@ -68,7 +68,10 @@ impl Database {
             bail!("the database is PostgreSQL {major}; Hookpack needs 14 or newer");
         }
         let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(5));
-        let pool = pool.connect_with(self.options.clone()).await.context("can't connect to the database")?;
+        let pool = pool
+            .connect_with(self.options.clone().options([("statement_timeout", "30s")]))
+            .await
+            .context("can't connect to the database")?;
         Ok(pool)
     }
 

@@ -13,7 +13,7 @@ use http::HeaderMap;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::{model::Outcome, request::Inbound, secret::SecretValue};
+use crate::{json, model::Outcome, request::Inbound, secret::SecretValue};
 
 /// How a trigger's requests are verified.
 #[derive(Clone, Debug)]
@@ -42,6 +42,14 @@ impl Unverified {
 }
 
 impl Verify {
+    /// Where a sender shows its secret in the clear, if it does.
+    pub const fn token_place(&self) -> Option<&signature::Place> {
+        match self {
+            Self::Token(token) => Some(&token.place),
+            Self::Nothing | Self::Hmac(_) => None,
+        }
+    }
+
     pub const fn needs_secret(&self) -> bool {
         match self {
             Self::Nothing => false,
@@ -96,7 +104,7 @@ impl<'a> Seen<'a> {
 
     /// The body as JSON; `None` when it isn't.
     pub fn json(&self) -> Option<&Value> {
-        self.json.get_or_init(|| serde_json::from_slice(&self.request.body).ok()).as_ref()
+        self.json.get_or_init(|| json::parse(&self.request.body).ok()).as_ref()
     }
 
     /// The public URL of this very request: base, path and query.

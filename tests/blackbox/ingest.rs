@@ -157,3 +157,21 @@ async fn listeners_hear_of_new_events() {
     assert_eq!(listener.recv().await.unwrap().payload(), "t.one");
     host.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_s_own_trigger_refuses_may_be_sent_again() {
+    let host = host().await;
+    let sql = "create function refuse() returns trigger language plpgsql as $$ begin
+                 if new.payload::text like '%later%' then raise exception 'not now'; end if; return new; end $$;
+               create trigger refuse before insert on hookpack.event for each row execute function refuse()";
+    sqlx::raw_sql(sql).execute(&host.pool).await.unwrap();
+    let answers = join_all((0..20).map(|number| {
+        let (host, text) = (&host, if number == 7 { "later" } else { "now" });
+        async move { (text, host.send("t.one", &format!("[\"{text}\"]")).await.status) }
+    }))
+    .await;
+    for (text, status) in answers {
+        assert_eq!(status, if text == "later" { 503 } else { 200 }, "{text}");
+    }
+    host.stop().await;
+}

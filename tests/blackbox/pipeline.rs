@@ -500,3 +500,33 @@ async fn the_public_door_has_nothing_but_webhooks_when_the_api_has_its_own() {
     assert_eq!(answer.status(), 200);
     host.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_quarantined_holds_no_credentials() {
+    let rest = "webhook: {enabled: true, preset: gitlab, secrets: [secret], on_invalid: quarantine}";
+    let text = trigger("one", rest).replace("payload_schema: true", "payload_schema: {required: [a]}");
+    let host = Setup::new(&[("t/triggers/one.yaml", &text)]).start().await;
+    let request = host.post("t.one").header("x-gitlab-token", SECRET).header("x-other", "kept").body("{}");
+    assert_eq!(request.send().await.unwrap().status(), 202);
+    let row: String =
+        sqlx::query_scalar("select q::text from hookpack.quarantine q").fetch_one(&host.pool).await.unwrap();
+    assert!(row.contains("kept"), "{row}");
+    let key = host.url("t.one").rsplit('/').next().unwrap().to_owned();
+    assert!(!row.contains(SECRET) && !row.contains(&key), "{row}");
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_says_nothing_makes_room() {
+    let mut setup = Setup::new(&[("t/triggers/open.yaml", OPEN)]);
+    setup.config.header_read_seconds = 1;
+    setup.config.connections_max = 2;
+    let host = setup.start().await;
+    let silent: Vec<_> = (0..2).map(|_| TcpStream::connect(host.address).unwrap()).collect();
+    // Both places are taken by somebody who says nothing; the third is served when they have been sent away.
+    assert_eq!(http().get(format!("http://{}/healthz", host.address)).send().await.unwrap().status(), 200);
+    for mut stream in silent {
+        assert_eq!(std::io::Read::read(&mut stream, &mut [0; 1]).unwrap_or_default(), 0);
+    }
+    host.stop().await;
+}

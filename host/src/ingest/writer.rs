@@ -57,6 +57,8 @@ type Told = (Answer, Option<Uuid>);
 enum Failure {
     /// Some row of it can't be stored, however often it is tried.
     Data(String),
+    /// Some row of it is refused for a reason that may pass: a trigger of the operator's, a limit of the server's.
+    Raised(String),
     /// The server or the connection; the same batch may succeed later.
     Away(String),
 }
@@ -156,7 +158,7 @@ impl Writer {
 
     /// Stores deliveries and answers everyone who waits for one of them.
     async fn write(&mut self, waiting: Vec<Waiting>) {
-        let (firsts, twins) = apart(in_time(waiting));
+        let (firsts, twins) = apart(waiting.into_iter());
         let repeated = self.write_firsts(firsts).await;
         self.answer_twins(twins, repeated).await;
     }
@@ -167,16 +169,21 @@ impl Writer {
         // A batch that holds a row which can't be stored is halved until that row is alone.
         let mut batches = vec![firsts];
         while let Some(batch) = batches.pop() {
+            let batch: Vec<_> = in_time(batch).collect();
             if batch.is_empty() {
                 continue;
             }
             match self.try_until_deadline(&batch).await {
                 Ok(outcomes) => self.answer_all(batch, outcomes, &mut answers).await,
+                Err(Failure::Raised(reason)) if batch.len() == 1 => {
+                    tracing::error!(request = %batch[0].delivery.log.id, %reason, "the database refuses a delivery for now");
+                    reply_all(batch, &NotStored::Unavailable);
+                }
                 Err(Failure::Data(reason)) if batch.len() == 1 => {
                     tracing::warn!(request = %batch[0].delivery.log.id, %reason, "the database refuses a delivery");
                     reply_all(batch, &NotStored::Refused(reason));
                 }
-                Err(Failure::Data(_)) => {
+                Err(Failure::Data(_) | Failure::Raised(_)) => {
                     let mut batch = batch;
                     let half = batch.split_off(batch.len() / 2);
                     batches.extend([half, batch]);
@@ -195,7 +202,7 @@ impl Writer {
         let deadline = batch.iter().map(|waiting| waiting.deadline).min().unwrap_or_else(Instant::now);
         let deliveries: Vec<&Delivery> = batch.iter().map(|waiting| &waiting.delivery).collect();
         loop {
-            match self.try_once(&deliveries).await {
+            match self.try_once(&deliveries, deadline).await {
                 Err(Failure::Away(reason)) => {
                     self.connection = None;
                     if Instant::now() + RETRY_PAUSE >= deadline {
@@ -209,9 +216,16 @@ impl Writer {
         }
     }
 
-    async fn try_once(&mut self, deliveries: &[&Delivery]) -> Result<Vec<Outcomes>, Failure> {
+    async fn try_once(
+        &mut self,
+        deliveries: &[&Delivery],
+        deadline: Instant,
+    ) -> Result<Vec<Outcomes>, Failure> {
         let wait = self.statement_wait;
         let connection = self.connection().await?;
+        if Instant::now() >= deadline {
+            return Err(Failure::Away("connecting took too long".to_owned()));
+        }
         let first: HashSet<Uuid> =
             within(wait, batch::store(connection, deliveries)).await?.into_iter().collect();
         let lost: Vec<&Delivery> = deliveries
@@ -313,7 +327,7 @@ impl Writer {
                     self.backlog.splice(..0, rows);
                     return;
                 }
-                Err(Failure::Data(reason)) => {
+                Err(Failure::Data(reason) | Failure::Raised(reason)) => {
                     tracing::error!(%reason, rows = rows.len(), "the database refuses rows of the request log");
                 }
             }
@@ -397,8 +411,10 @@ impl Failure {
         match error {
             sqlx::Error::Database(database) => {
                 match database.code().as_deref().and_then(|code| code.get(..2)) {
-                    // Data, integrity, views, raised by a trigger of the operator's, program limits.
-                    Some("22" | "23" | "44" | "P0" | "54") => Self::Data(told),
+                    // Data, integrity, views.
+                    Some("22" | "23" | "44") => Self::Data(told),
+                    // Raised by a trigger of the operator's; program limits.
+                    Some("P0" | "54") => Self::Raised(told),
                     _ => Self::Away(told),
                 }
             }

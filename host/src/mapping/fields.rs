@@ -7,7 +7,7 @@ use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use super::{Mapped, Unmapped};
 use crate::{
-    request::{Inbound, rfc3339},
+    request::Inbound,
     selector::{Selected, Selector},
 };
 
@@ -147,7 +147,7 @@ impl Convert {
             (Self::Boolean, Value::String(text)) => text.trim().parse().ok().map(Value::Bool),
             (Self::Timestamp, Value::String(text)) => match text.trim().parse::<i64>() {
                 Ok(unix) => timestamp(unix),
-                Err(_) => OffsetDateTime::parse(text.trim(), &Rfc3339).ok().map(written),
+                Err(_) => OffsetDateTime::parse(text.trim(), &Rfc3339).ok().and_then(written),
             },
             (Self::Timestamp, Value::Number(number)) => timestamp(number.as_i64()?),
             _ => None,
@@ -175,11 +175,12 @@ fn timestamp(unix: i64) -> Option<Value> {
     } else {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix) * 1_000_000)
     };
-    at.ok().map(written)
+    at.ok().and_then(written)
 }
 
-fn written(at: OffsetDateTime) -> Value {
-    Value::String(rfc3339(at.to_offset(UtcOffset::UTC)))
+/// In UTC; `None` outside the years 0 to 9999, which RFC 3339 can't write.
+fn written(at: OffsetDateTime) -> Option<Value> {
+    at.checked_to_offset(UtcOffset::UTC)?.format(&Rfc3339).ok().map(Value::String)
 }
 
 const fn kind(value: &Value) -> &'static str {
@@ -223,6 +224,9 @@ mod tests {
             (Convert::Number, r#""NaN""#),
             (Convert::Boolean, "1"),
             (Convert::Timestamp, r#""yesterday""#),
+            (Convert::Timestamp, r#""9999-12-31T23:59:59-01:00""#),
+            (Convert::Timestamp, r#""0000-01-01T00:00:00+01:00""#),
+            (Convert::Timestamp, "-99999999999"),
             (Convert::Timestamp, "9223372036854775807"),
         ] {
             assert_eq!(convert.apply(&serde_json::from_str(from).unwrap()), None, "{from}");

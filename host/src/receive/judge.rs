@@ -25,6 +25,7 @@ use crate::{
     verify::{
         Seen,
         handshake::{Rejected, Shaken},
+        signature::Place,
     },
 };
 
@@ -51,11 +52,16 @@ impl Judged {
 pub struct Limits {
     pub events_max: usize,
     pub event_bytes_max: usize,
+    pub delivery_bytes_max: usize,
 }
 
 impl Limits {
     pub fn of(config: &Config) -> Self {
-        Self { events_max: config.events_per_delivery_max, event_bytes_max: config.event_bytes_max }
+        Self {
+            events_max: config.events_per_delivery_max,
+            event_bytes_max: config.event_bytes_max,
+            delivery_bytes_max: config.delivery_bytes_max,
+        }
     }
 }
 
@@ -112,7 +118,12 @@ pub fn judge(target: &Target, request: &Inbound, coding: Coding, limits: Limits)
             Err(invalid) => match trigger.policy.on_invalid {
                 OnInvalid::Reject => return Err(invalid.refusal()),
                 OnInvalid::Quarantine => {
-                    judged.quarantined.push(invalid.quarantined(trigger, request, judged.key.clone()));
+                    judged.quarantined.push(invalid.quarantined(
+                        trigger,
+                        policy,
+                        request,
+                        judged.key.clone(),
+                    ));
                 }
             },
         }
@@ -189,11 +200,22 @@ fn events_of(
             format!("`split` selects {found} members, {allowed} are allowed (events_per_delivery_max)");
         return Err(Invalid::mapping(trigger, &reason));
     }
+    let mut bytes = 0;
     let events = members.into_iter().enumerate().map(|(index, member)| {
-        event_of(trigger, policy, request, member, || member.to_string(), limits).map_err(|invalid| {
-            let detail = format!("member {index} of `split`: {}", invalid.detail);
-            Invalid { detail, ..invalid }
-        })
+        let event =
+            event_of(trigger, policy, request, member, || member.to_string(), limits).map_err(|invalid| {
+                let detail = format!("member {index} of `split`: {}", invalid.detail);
+                Invalid { detail, ..invalid }
+            })?;
+        bytes += event.payload.len();
+        if bytes > limits.delivery_bytes_max {
+            let allowed = limits.delivery_bytes_max;
+            let reason = format!(
+                "the events have more than the {allowed} bytes that are allowed (delivery_bytes_max)"
+            );
+            return Err(Invalid::mapping(trigger, &reason));
+        }
+        Ok(event)
     });
     events.collect()
 }
@@ -296,9 +318,19 @@ impl Invalid {
         }
     }
 
-    fn quarantined(self, trigger: &Trigger, request: &Inbound, key: Option<String>) -> Quarantined {
-        let credentials = ["authorization", "proxy-authorization", "cookie"];
-        let headers = request.headers.iter().filter(|(name, _)| !credentials.contains(&name.as_str()));
+    fn quarantined(
+        self,
+        trigger: &Trigger,
+        policy: &Policy,
+        request: &Inbound,
+        key: Option<String>,
+    ) -> Quarantined {
+        let secret = policy.verify.token_place();
+        let is_secret_header = |name: &http::HeaderName| {
+            ["authorization", "proxy-authorization", "cookie"].contains(&name.as_str())
+                || matches!(secret, Some(Place::Header(secret)) if secret == name)
+        };
+        let headers = request.headers.iter().filter(|(name, _)| !is_secret_header(name));
         let headers: Vec<Value> = headers
             .map(|(name, line)| json!([name.as_str(), String::from_utf8_lossy(line.as_bytes())]))
             .collect();
@@ -307,8 +339,9 @@ impl Invalid {
             trigger_ref: trigger.reference.clone(),
             cause: self.outcome,
             detail: self.detail,
-            path: request.path.clone(),
-            query: request.query.clone(),
+            // The last part of the path is the endpoint's key.
+            path: request.path.rsplit_once('/').map_or_else(String::new, |(path, _)| format!("{path}/…")),
+            query: request.query.clone().filter(|_| !matches!(secret, Some(Place::Query(_)))),
             headers: Value::Array(headers).to_string(),
             body: request.body.clone(),
             key,

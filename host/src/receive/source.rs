@@ -1,6 +1,6 @@
 //! Where a request comes from: the peer, unless the peer is a trusted proxy that says otherwise.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
@@ -9,7 +9,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The sender's address. The chain of a header is walked from its end, which the nearest proxy wrote, as long
 /// as the speaker is trusted; what can't be read is not walked past. When both headers are there and
-/// disagree, one of them came from outside, and neither is believed.
+/// disagree, one of them came from outside: the source is 0.0.0.0, which no allow-list has.
 pub fn source_of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let peer = peer.to_canonical();
     if !is_trusted(peer, trusted) {
@@ -17,7 +17,7 @@ pub fn source_of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr
     }
     let walked = |name| chain(headers, &name).map(|chain| walk(peer, &chain, trusted));
     match (walked(X_FORWARDED_FOR), walked(header::FORWARDED)) {
-        (Some(one), Some(other)) if one != other => peer,
+        (Some(one), Some(other)) if one != other => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         (told, also) => told.or(also).unwrap_or(peer),
     }
 }
@@ -100,7 +100,7 @@ mod tests {
             ),
             (proxy, vec![("forwarded", "proto=https")], proxy),
             // Both, and one of them from outside.
-            (proxy, vec![(xff, "198.51.100.1"), ("forwarded", "for=203.0.113.66")], proxy),
+            (proxy, vec![(xff, "198.51.100.1"), ("forwarded", "for=203.0.113.66")], "0.0.0.0"),
             (proxy, vec![(xff, "198.51.100.1"), ("forwarded", "for=198.51.100.1")], "198.51.100.1"),
         ] {
             let got = source_of(peer.parse().unwrap(), &post(&headers, "").headers, &trusted);

@@ -133,6 +133,10 @@ impl KeyDecoding {
             Some(encoding) => encoding.decode(std::str::from_utf8(stripped).ok()?)?,
             None => stripped.to_vec(),
         };
+        // With an empty key anybody could sign.
+        if decoded.is_empty() {
+            return None;
+        }
         Some(match self.digest {
             Some(hash) => hash.digest(&decoded),
             None => decoded,

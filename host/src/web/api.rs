@@ -7,7 +7,7 @@ pub(super) mod triggers;
 
 use axum::Json;
 use serde::Serialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 use super::error::ApiError;
@@ -41,9 +41,10 @@ fn limit(asked: Option<i64>) -> i64 {
 
 fn moment(text: Option<&String>, name: &str) -> Result<Option<OffsetDateTime>, ApiError> {
     let parse = |text: &String| {
-        OffsetDateTime::parse(text, &Rfc3339).map_err(|_| {
-            ApiError::BadRequest(format!("`{name}` must be an RFC 3339 time, such as 2026-11-22T10:00:00Z."))
-        })
+        let at =
+            OffsetDateTime::parse(text, &Rfc3339).ok().and_then(|at| at.checked_to_offset(UtcOffset::UTC));
+        let told = || format!("`{name}` must be an RFC 3339 time, such as 2026-11-22T10:00:00Z.");
+        at.ok_or_else(|| ApiError::BadRequest(told()))
     };
     text.map(parse).transpose()
 }

@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
-use hyper::{Request, body::Incoming, service::service_fn};
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -21,14 +21,14 @@ use crate::config::Config;
 pub async fn serve(listener: TcpListener, router: Router, config: Config, mut stop: watch::Receiver<bool>) {
     let connections = Arc::new(Semaphore::new(config.connections_max));
     let graceful = GracefulShutdown::new();
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // HTTP/1 alone: proxies speak it to what is behind them, and its timer runs from a connection's first moment,
+    // so that silent ones make room.
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(config.header_read_seconds))
         // A signature may be over many names; a head of more than that is nobody's webhook.
         .max_headers(128);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256).max_header_list_size(64 * 1024);
     loop {
         let permit = tokio::select! {
             permit = connections.clone().acquire_owned() => permit,
@@ -46,9 +46,8 @@ pub async fn serve(listener: TcpListener, router: Router, config: Config, mut st
             },
             () = stopped(&mut stop) => break,
         };
-        let connection = graceful.watch(
-            builder.serve_connection(TokioIo::new(prepared(stream)), service(&router, peer)).into_owned(),
-        );
+        let connection =
+            graceful.watch(builder.serve_connection(TokioIo::new(prepared(stream)), service(&router, peer)));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%peer, %error, "a connection ended early");

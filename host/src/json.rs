@@ -1,0 +1,106 @@
+//! JSON, parsed in one way for everything: what is verified, validated, mapped and stored.
+
+use serde_json::{Number, Value};
+
+/// Keys that the parser would take for its own: an object with one of them would be read as what it wraps.
+const RESERVED: &str = "$serde_json::private::";
+
+/// A document with its numbers as they were written; the error is for the sender.
+pub fn parse(text: &[u8]) -> Result<Value, String> {
+    if has_reserved_key(text) {
+        return Err(format!("a member's name begins with {RESERVED}"));
+    }
+    let mut value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    restore_exponents(&mut value, text);
+    Ok(value)
+}
+
+/// Looks at names only where one of the reserved ones could stand, written out or with escapes.
+fn has_reserved_key(text: &[u8]) -> bool {
+    let Ok(readable) = std::str::from_utf8(text) else { return false };
+    if !readable.contains("::private::") && !readable.contains("\\u00") {
+        return false;
+    }
+    let mut rest = text;
+    while let Some(start) = rest.iter().position(|byte| *byte == b'"') {
+        rest = &rest[start..];
+        let (string, after) = rest.split_at(string_length(rest));
+        rest = after;
+        let is_name = after.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':');
+        let name = || serde_json::from_slice::<String>(string).unwrap_or_default();
+        if is_name && name().starts_with(RESERVED) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The parser rewrites exponents (`1E5` becomes `1e+5`); this puts back what was sent.
+fn restore_exponents(value: &mut Value, text: &[u8]) {
+    if !has_exponent(value) {
+        return;
+    }
+    let literals = number_literals(text);
+    let mut numbers = Vec::with_capacity(literals.len());
+    numbers_of(value, &mut numbers);
+    // Of two members of one name the parser keeps the last: then places and literals no longer pair up,
+    // and the rewritten form, which means the same, has to do.
+    let same =
+        |(number, literal): (&&mut Number, &&str)| literal.parse::<Number>().is_ok_and(|own| own == **number);
+    if numbers.len() == literals.len() && numbers.iter().zip(&literals).all(same) {
+        for (number, literal) in numbers.into_iter().zip(literals) {
+            *number = Number::from_string_unchecked(literal.to_owned());
+        }
+    }
+}
+
+fn has_exponent(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_str().contains(['e', 'E']),
+        Value::Array(items) => items.iter().any(has_exponent),
+        Value::Object(members) => members.values().any(has_exponent),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
+    }
+}
+
+/// Every number of a valid JSON text, in order, as it is written there.
+fn number_literals(text: &[u8]) -> Vec<&str> {
+    let mut literals = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.iter().position(|byte| matches!(byte, b'"' | b'-' | b'0'..=b'9')) {
+        rest = &rest[start..];
+        let is_string = rest[0] == b'"';
+        let length = if is_string { string_length(rest) } else { number_length(rest) };
+        if !is_string {
+            literals.extend(std::str::from_utf8(&rest[..length]));
+        }
+        rest = &rest[length..];
+    }
+    literals
+}
+
+fn string_length(text: &[u8]) -> usize {
+    let mut at = 1;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    text.len()
+}
+
+fn number_length(text: &[u8]) -> usize {
+    let ends = |byte: &u8| !matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+    text.iter().position(ends).unwrap_or(text.len())
+}
+
+fn numbers_of<'a>(value: &'a mut Value, found: &mut Vec<&'a mut Number>) {
+    match value {
+        Value::Number(number) => found.push(number),
+        Value::Array(items) => items.iter_mut().for_each(|item| numbers_of(item, found)),
+        Value::Object(members) => members.values_mut().for_each(|member| numbers_of(member, found)),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
