@@ -8,7 +8,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, SECRET, Setup, TestHost, eventually, github_signature, http};
+use crate::harness::{Answer, SECRET, Setup, TestDatabase, TestHost, eventually, github_signature, http};
 
 const OPEN: &str = "
 name: open
@@ -132,7 +132,7 @@ event_schema: {properties: {id: {type: integer}}}",
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_paused_webhook_and_a_missing_secret_are_closed_before_anything_is_read() {
+async fn a_webhook_whose_secret_is_missing_is_closed_before_anything_is_read() {
     let setup = Setup::new(&[(
         "t/triggers/one.yaml",
         &trigger("one", "webhook: {enabled: true, preset: github, secrets: [nobody_has_it]}"),
@@ -529,4 +529,20 @@ async fn a_connection_that_says_nothing_makes_room() {
         assert_eq!(std::io::Read::read(&mut stream, &mut [0; 1]).unwrap_or_default(), 0);
     }
     host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_webhook_keeps_its_key_and_refuses_everything() {
+    let database = TestDatabase::new().await;
+    let first = Setup::new(&[("t/triggers/open.yaml", OPEN)]).start_on(&database).await;
+    assert_eq!(first.send("t.open", "{\"id\": 1}").await.status, 200);
+    sqlx::raw_sql("update hookpack.endpoint set paused = true").execute(&database.pool).await.unwrap();
+    // A host reads the state of its endpoints when it starts.
+    let mut setup = Setup::new(&[("t/triggers/open.yaml", OPEN)]);
+    setup.config.master_key_file = Some(first.folder.path().join("data/master-key"));
+    let second = setup.start_on(&database).await;
+    let answer = second.send("t.open", "{").await;
+    assert_eq!(refused(&second, &answer, 403).await.0, "paused");
+    first.stop().await;
+    second.stop().await;
 }
