@@ -28,7 +28,17 @@ pub(super) struct Folder {
     path: PathBuf,
     /// Locked while open. Rust opens files close-on-exec, so Postgres does not keep the lock of a
     /// host that was killed.
-    _lock: File,
+    lock: File,
+}
+
+/// Said in so many words: a child that another thread is just making holds the file open until it has become its
+/// program, and closing ours alone would leave the lock to it.
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the lock of the private database's folder could not be given back");
+        }
+    }
 }
 
 impl Folder {
@@ -64,7 +74,7 @@ impl Folder {
         lock.set_len(0)
             .and_then(|()| writeln!(lock, "{}", process::id()))
             .map_err(StartError::io(format!("write {named}/lock")))?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     pub(super) fn path(&self) -> &Path {
