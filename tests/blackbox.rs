@@ -9,6 +9,8 @@
     reason = "a test may stop where it stands"
 )]
 
+#[path = "blackbox/guests.rs"]
+mod guests;
 #[path = "blackbox/harness.rs"]
 mod harness;
 
@@ -22,12 +24,16 @@ mod crash;
 mod embedded;
 #[path = "blackbox/handshake.rs"]
 mod handshake;
+#[path = "blackbox/hostile_mappers.rs"]
+mod hostile_mappers;
 #[path = "blackbox/hostile_packs.rs"]
 mod hostile_packs;
 #[path = "blackbox/idempotency.rs"]
 mod idempotency;
 #[path = "blackbox/ingest.rs"]
 mod ingest;
+#[path = "blackbox/mappers.rs"]
+mod mappers;
 #[path = "blackbox/pipeline.rs"]
 mod pipeline;
 #[path = "blackbox/readme.rs"]

@@ -11,13 +11,17 @@ mod pack;
 mod send;
 mod serve;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Map, Value};
 
-use crate::config::{Config, Environment};
+use crate::{
+    config::{Config, Environment},
+    secret::MasterKey,
+    wasm::{Cache, Purpose, Sandbox, compile},
+};
 
 /// A self-hosted gateway for inbound webhooks.
 #[derive(Debug, Parser)]
@@ -51,6 +55,9 @@ enum Command {
     Requests(list::RequestsArgs),
     /// Bring the database's schema up to date.
     Migrate(StoreArgs),
+    /// What a host starts to compile a mapper: see `wasm/compile.rs`.
+    #[command(name = compile::COMMAND, hide = true)]
+    CompileMapper { order: String },
 }
 
 /// Where the data lies.
@@ -101,6 +108,24 @@ impl Setup {
     }
 }
 
+impl Setup {
+    /// Where mappers run without a host. What was compiled is kept among the user's own caches.
+    fn sandbox(&self, config: &Config, purpose: Purpose) -> Arc<Sandbox> {
+        let cache = self.cache_dir().and_then(|folder| {
+            let key = MasterKey::load_or_make(&folder.join("key"));
+            key.and_then(|key| Cache::open(&folder.join("mappers"), key, config.mapper_cache_bytes_max)).ok()
+        });
+        Sandbox::new(config, purpose, cache)
+    }
+
+    /// What may go at any time; `None` where there is no home.
+    fn cache_dir(&self) -> Option<PathBuf> {
+        let base = self.environment.get("XDG_CACHE_HOME").map(PathBuf::from);
+        let home = || self.environment.get("HOME").map(|home| PathBuf::from(home).join(".cache"));
+        Some(base.or_else(home)?.join("hookpack"))
+    }
+}
+
 impl ServeArgs {
     fn flags(self) -> impl Iterator<Item = (&'static str, Option<String>)> {
         let own = [("packs", self.packs), ("listen", self.listen), ("admin_listen", self.admin_listen)];
@@ -117,6 +142,10 @@ impl StoreArgs {
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     let Cli { command, config } = Cli::parse();
+    // Before there is a runtime, whose threads would count against the limits that it sets itself.
+    if let Command::CompileMapper { order } = &command {
+        return compile::child(order);
+    }
     let setup = Setup { config, environment: Environment::read() };
     let done = tokio::runtime::Runtime::new().context("starting the runtime").and_then(|runtime| {
         let done = runtime.block_on(run(&setup, command));
@@ -137,12 +166,13 @@ async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(setup, args).await,
         Command::Demo(args) => demo::run(setup, args).await,
-        Command::Pack(command) => pack::run(setup, command),
+        Command::Pack(command) => pack::run(setup, command).await,
         Command::Send(args) => send::run(setup, args).await,
         Command::Packs(args) => list::packs(setup, args).await,
         Command::Triggers(args) => list::triggers(setup, args).await,
         Command::Events(args) => list::events(setup, args).await,
         Command::Requests(args) => list::requests(setup, args).await,
         Command::Migrate(args) => migrate::run(setup, args).await,
+        Command::CompileMapper { order } => Ok(compile::child(&order)),
     }
 }

@@ -104,6 +104,35 @@ pub struct Config {
     pub delivery_bytes_max: usize,
     /// Steps of one template, in minijinja's fuel; then the mapping fails.
     pub template_fuel: u64,
+
+    /// Threads for mappers. Default: twice the cores, 4 at least.
+    pub mapper_workers: Option<usize>,
+    /// Calls of one trigger's mapper at a time; a further one waits. Default: half of the workers.
+    pub mapper_calls_per_trigger_max: Option<usize>,
+    /// Seconds that a delivery waits for a worker; then 503 with `Retry-After`.
+    pub mapper_wait_seconds: u64,
+    /// Milliseconds of wall clock for one call of a mapper; then its mapping fails.
+    pub mapper_deadline_ms: u64,
+    /// Memory of one call, in bytes, over all memories of the component; a mapper that asks for more gets none.
+    pub mapper_memory_bytes_max: usize,
+    /// Elements of all tables of a component; a mapper that asks for more gets none.
+    pub mapper_table_elements_max: usize,
+    /// Stack of one call, in bytes; then its mapping fails.
+    pub mapper_stack_bytes_max: usize,
+    /// What one call may return, in bytes; then its mapping fails.
+    pub mapper_output_bytes_max: usize,
+    /// Size of a component, in bytes; then the pack is refused.
+    pub mapper_bytes_max: u64,
+    /// Seconds of CPU for compiling a component, and half of its seconds by the clock; then the pack is refused.
+    pub mapper_compile_seconds: u64,
+    /// Memory for compiling a component, in bytes of address space; then the pack is refused.
+    pub mapper_compile_memory_bytes_max: u64,
+    /// Where compiled mappers are kept. Default: `<data_dir>/mappers`.
+    pub mapper_cache_dir: Option<PathBuf>,
+    /// Size of all compiled mappers that are kept, in bytes; then the oldest go.
+    pub mapper_cache_bytes_max: u64,
+    /// The program that compiles mappers. Default: this one.
+    pub mapper_compiler: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -140,7 +169,7 @@ impl Default for Config {
             stranger_rows_per_second: NonZeroU32::MIN.saturating_add(9),
 
             pack_file_bytes_max: 1 << 20,
-            pack_bytes_max: 16 << 20,
+            pack_bytes_max: 64 << 20,
             pack_files_max: 1000,
             yaml_depth_max: 64,
             yaml_nodes_max: 50_000,
@@ -149,6 +178,21 @@ impl Default for Config {
             event_bytes_max: 4 << 20,
             delivery_bytes_max: 32 << 20,
             template_fuel: 200_000,
+
+            mapper_workers: None,
+            mapper_calls_per_trigger_max: None,
+            mapper_wait_seconds: 5,
+            mapper_deadline_ms: 500,
+            mapper_memory_bytes_max: 64 << 20,
+            mapper_table_elements_max: 20_000,
+            mapper_stack_bytes_max: 512 << 10,
+            mapper_output_bytes_max: 4 << 20,
+            mapper_bytes_max: 32 << 20,
+            mapper_compile_seconds: 60,
+            mapper_compile_memory_bytes_max: 2 << 30,
+            mapper_cache_dir: None,
+            mapper_cache_bytes_max: 1 << 30,
+            mapper_compiler: None,
         }
     }
 }
@@ -261,9 +305,31 @@ impl Config {
     }
 
     pub fn writers(&self) -> usize {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        self.writers.unwrap_or(if cores > 2 { 2 } else { 1 }).max(1)
+        self.writers.unwrap_or(if cores() > 2 { 2 } else { 1 }).max(1)
     }
+
+    pub fn mapper_workers(&self) -> usize {
+        self.mapper_workers.unwrap_or_else(|| (2 * cores()).max(4)).clamp(1, 256)
+    }
+
+    pub fn mapper_cache_dir(&self) -> PathBuf {
+        self.mapper_cache_dir.clone().unwrap_or_else(|| self.data_dir.join("mappers"))
+    }
+
+    /// On Linux the very program that runs, also when its file was replaced meanwhile.
+    pub fn mapper_compiler(&self) -> PathBuf {
+        let own = || {
+            if cfg!(target_os = "linux") {
+                return PathBuf::from("/proc/self/exe");
+            }
+            std::env::current_exe().unwrap_or_else(|_| PathBuf::from("hookpack"))
+        };
+        self.mapper_compiler.clone().unwrap_or_else(own)
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Networks, or single addresses.

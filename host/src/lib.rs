@@ -29,6 +29,8 @@ pub mod limits;
 pub mod policy;
 /// From payload to event: fields, templates (minijinja).
 pub mod mapping;
+/// Mappers in their sandbox (wasmtime).
+pub mod wasm;
 /// Which requests a trigger is for.
 pub mod matching;
 /// JSON Schema (jsonschema).

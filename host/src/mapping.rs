@@ -1,14 +1,16 @@
-//! Mapping: from the decoded payload to the event's payload.
+//! Mapping: from the decoded payload to the payloads of events.
 
 pub mod fields;
+mod mapper;
 pub mod template;
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
 
-use crate::request::Inbound;
+use crate::{request::Inbound, verify::Verify, wasm};
 
 #[derive(Clone, Debug)]
 pub enum Mapping {
@@ -16,6 +18,38 @@ pub enum Mapping {
     Nothing,
     Fields(fields::Tree),
     Template(template::Template),
+    Wasm(wasm::Mapper),
+}
+
+/// What is mapped.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    pub request: &'a Inbound,
+    pub trigger_ref: &'a str,
+    /// How the request was verified: what a mapper is not to see.
+    pub verify: &'a Verify,
+    /// The decoded payload, or the member of it that `split` selects.
+    pub payload: &'a Value,
+}
+
+/// What became of a payload.
+#[derive(Debug)]
+pub enum Made<'a> {
+    /// The payload as it came.
+    TheSame,
+    One(Mapped<'a>),
+    /// What a mapper returned; perhaps none.
+    Events(Vec<wasm::Event>),
+    /// A mapper found nothing to store, for this reason.
+    Skipped(String),
+}
+
+/// Why nothing did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    Unmapped(String),
+    /// Too much is waiting for mappers; the same request may succeed later.
+    Busy(String),
 }
 
 /// Why a payload can't be mapped, in the pack author's words.
@@ -31,21 +65,40 @@ pub enum Mapped<'a> {
 }
 
 impl Mapping {
-    /// The event's payload; `None` when it is the payload as it came.
-    pub fn apply<'a>(
+    /// Maps one payload; `text` is its very text.
+    pub async fn apply<'a>(
         &'a self,
-        request: &'a Inbound,
-        payload: &'a Value,
-        trigger_ref: &str,
-    ) -> Result<Option<Mapped<'a>>, Unmapped> {
+        given: Given<'a>,
+        text: impl FnOnce() -> Bytes,
+    ) -> Result<Made<'a>, Failure> {
         match self {
-            Self::Nothing => Ok(None),
-            Self::Fields(tree) => tree.map(request, payload).map(Some),
+            Self::Nothing => Ok(Made::TheSame),
+            Self::Fields(tree) => Ok(Made::One(tree.map(given.request, given.payload)?)),
             Self::Template(template) => {
-                let rendered = template.render(request, payload, trigger_ref)?;
-                Ok(Some(Mapped::Value(Cow::Owned(rendered))))
+                let rendered = template.render(given.request, given.payload, given.trigger_ref)?;
+                Ok(Made::One(Mapped::Value(Cow::Owned(rendered))))
+            }
+            Self::Wasm(mapper) => {
+                let delivery = mapper::delivery(&given, text());
+                match mapper.transform(delivery, given.request.received_at).await.result {
+                    Ok(wasm::Transformed::Events(events)) => Ok(Made::Events(events)),
+                    Ok(wasm::Transformed::Skipped(reason)) => Ok(Made::Skipped(reason)),
+                    Err(wasm::Failure::InvalidPayload(reason)) => {
+                        Err(Failure::Unmapped(format!("{}: not for this mapper: {reason}", mapper.file)))
+                    }
+                    Err(wasm::Failure::Failed(reason)) => {
+                        Err(Failure::Unmapped(format!("{}: {reason}", mapper.file)))
+                    }
+                    Err(wasm::Failure::Busy(reason)) => Err(Failure::Busy(reason)),
+                }
             }
         }
+    }
+}
+
+impl From<Unmapped> for Failure {
+    fn from(Unmapped(reason): Unmapped) -> Self {
+        Self::Unmapped(reason)
     }
 }
 

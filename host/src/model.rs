@@ -32,13 +32,14 @@ pub enum Outcome {
     KeyMissing,
     SchemaViolation,
     MappingFailed,
+    MapperBusy,
     Quarantined,
     StoreUnavailable,
     StoreRefused,
 }
 
 impl Outcome {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Accepted,
         Self::Duplicate,
         Self::Ignored,
@@ -58,6 +59,7 @@ impl Outcome {
         Self::KeyMissing,
         Self::SchemaViolation,
         Self::MappingFailed,
+        Self::MapperBusy,
         Self::Quarantined,
         Self::StoreUnavailable,
         Self::StoreRefused,
@@ -84,6 +86,7 @@ impl Outcome {
             Self::KeyMissing => "key_missing",
             Self::SchemaViolation => "schema_violation",
             Self::MappingFailed => "mapping_failed",
+            Self::MapperBusy => "mapper_busy",
             Self::Quarantined => "quarantined",
             Self::StoreUnavailable => "store_unavailable",
             Self::StoreRefused => "store_refused",

@@ -8,6 +8,7 @@ pub mod presets;
 mod read;
 mod read_cases;
 mod read_handshake;
+mod read_mapper;
 mod read_mapping;
 mod read_policy;
 mod read_schema;
@@ -20,7 +21,7 @@ mod yaml_faults;
 
 use std::{path::PathBuf, sync::Arc};
 
-pub use self::load::{Loaded, Refused, load_all, load_one};
+pub use self::load::{Loaded, Reader, Refused, load_all, load_one};
 use crate::{mapping::Mapping, matching::Match, policy::Policy, schema::Schema, selector::JsonPath};
 
 /// A pack as it runs.

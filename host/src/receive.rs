@@ -1,6 +1,7 @@
 //! The story of one request: from the door to the table, and what its sender hears.
 
 mod body;
+mod events;
 mod judge;
 mod refusal;
 pub mod rehearse;
@@ -114,7 +115,7 @@ async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow
     if let Some(limit) = &endpoint.limit {
         limit.admit().map_err(Refusal::over_trigger_limit)?;
     }
-    let judged = judge(&endpoint.target, &request, coding, Limits::of(&host.config))?;
+    let judged = judge(&endpoint.target, &request, coding, Limits::of(&host.config)).await?;
     let Some(delivery) = deliverable(&endpoint.target, &request, judged, log) else {
         return Ok(Ended::Ignored(ignored(&endpoint.target)));
     };

@@ -49,6 +49,16 @@ impl Inbound {
         self.headers.get(name).map(|line| String::from_utf8_lossy(line.as_bytes()))
     }
 
+    /// Every header line by its lower-case name, those left out that carry credentials or signatures.
+    pub fn open_headers(&self) -> impl Iterator<Item = (String, String)> {
+        let is_open =
+            |name: &HeaderName| !CREDENTIALS.iter().any(|credential| name.as_str().contains(credential));
+        let lines = self.headers.iter().filter(move |(name, _)| is_open(name));
+        lines.map(|(name, line)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(line.as_bytes()).into_owned())
+        })
+    }
+
     pub fn user_agent(&self) -> Option<Cow<'_, str>> {
         self.first_header(&http::header::USER_AGENT)
     }
@@ -66,6 +76,9 @@ impl Inbound {
         rfc3339(self.received_at)
     }
 }
+
+/// What the names of headers with credentials have in them.
+const CREDENTIALS: [&str; 4] = ["signature", "token", "authorization", "cookie"];
 
 /// RFC 3339 in UTC, for example `2026-11-22T10:00:00.123456Z`.
 pub fn rfc3339(at: OffsetDateTime) -> String {

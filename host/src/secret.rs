@@ -127,9 +127,9 @@ impl MasterKey {
     }
 
     /// Encrypts `plain`; `about` (what it belongs to) must be the same when it is opened.
-    pub fn seal(&self, plain: &[u8], about: &str) -> Result<Vec<u8>> {
+    pub fn seal(&self, plain: &[u8], about: impl AsRef<[u8]>) -> Result<Vec<u8>> {
         let nonce = random::<24>()?;
-        let payload = Payload { msg: plain, aad: about.as_bytes() };
+        let payload = Payload { msg: plain, aad: about.as_ref() };
         let Ok(sealed) = self.0.encrypt(&XNonce::from(nonce), payload) else {
             bail!("can't encrypt with the master key");
         };
@@ -137,9 +137,9 @@ impl MasterKey {
     }
 
     /// The plain bytes again; `None` when another master key sealed them.
-    pub fn open(&self, sealed: &[u8], about: &str) -> Option<Vec<u8>> {
+    pub fn open(&self, sealed: &[u8], about: impl AsRef<[u8]>) -> Option<Vec<u8>> {
         let (nonce, sealed) = sealed.split_first_chunk::<24>()?;
-        self.0.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: about.as_bytes() }).ok()
+        self.0.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: about.as_ref() }).ok()
     }
 }
 

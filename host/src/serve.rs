@@ -17,10 +17,11 @@ use crate::{
     host::Host,
     ingest::{Ingest, Writers},
     limits::{HostLimits, Sampler},
-    pack,
+    pack::{self, Loaded, Reader},
     registry::Registry,
     secret::{self, MasterKey},
     store::{self, Database, tokens},
+    wasm::{Cache, Purpose, Sandbox},
     web::{self, server},
 };
 
@@ -68,7 +69,9 @@ impl Running {
         tokens::upsert(&pool, &secret::hash(&admin_token), "admin token of the data folder", clock.now())
             .await?;
 
-        let loaded = pack::load_all(&config.packs, "", &config).map_err(anyhow::Error::msg)?;
+        let cache =
+            Cache::open(&config.mapper_cache_dir(), master_key.clone(), config.mapper_cache_bytes_max)?;
+        let loaded = load(&config, Sandbox::new(&config, Purpose::Serve, Some(cache))).await?;
         let registry =
             Registry::build(loaded, &pool, &master_key, &clock).await.context("issuing endpoint keys")?;
         let sources = config.secret_sources(environment);
@@ -124,6 +127,15 @@ impl Running {
         }
         self.database.close().await;
     }
+}
+
+/// Reads files and waits for compilers: not on a thread that others need.
+async fn load(config: &Config, sandbox: Arc<Sandbox>) -> Result<Loaded> {
+    let config = config.clone();
+    let loading = tokio::task::spawn_blocking(move || {
+        pack::load_all(&config.packs, "", Reader { limits: &config, sandbox: &sandbox })
+    });
+    loading.await.context("loading packs")?.map_err(anyhow::Error::msg)
 }
 
 async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {

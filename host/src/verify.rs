@@ -50,6 +50,23 @@ impl Verify {
         }
     }
 
+    /// Where a sender's proof lies: its secret, or its signature.
+    const fn proof(&self) -> Option<&signature::Place> {
+        match self {
+            Self::Nothing => None,
+            Self::Hmac(hmac) => Some(&hmac.signature.place),
+            Self::Token(token) => Some(&token.place),
+        }
+    }
+
+    pub fn is_proof_header(&self, name: &str) -> bool {
+        self.proof().is_some_and(|place| place.is_header(name))
+    }
+
+    pub fn is_proof_parameter(&self, name: &str) -> bool {
+        matches!(self.proof(), Some(signature::Place::Query(own)) if own == name)
+    }
+
     pub const fn needs_secret(&self) -> bool {
         match self {
             Self::Nothing => false,

@@ -156,12 +156,21 @@ impl Setup {
             data_dir: folder.path().join("data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             source_rate_limit: None,
+            mapper_compiler: Some(env!("CARGO_BIN_EXE_hookpack").into()),
             ..Config::default()
         };
         let environment = ["GITHUB_WEBHOOK", "STRIPE_WEBHOOK", "SECRET"]
             .iter()
             .fold(Environment::default(), |all, name| all.with(&format!("HOOKPACK_SECRET_{name}"), SECRET));
         Self { config, environment, folder, clock: Clock::held(NOW) }
+    }
+
+    /// The same with one more file, or another text of one.
+    pub fn with_file(self, file: &str, bytes: &[u8]) -> Self {
+        let path = self.config.packs.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+        self
     }
 
     /// Starts a host on a database of its own.

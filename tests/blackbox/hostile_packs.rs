@@ -155,10 +155,10 @@ fn a_pack_of_too_much_is_refused() {
     assert_eq!(faults(many.path()), [expected]);
 
     let large = acme();
-    for number in 0..17 {
+    for number in 0..65 {
         write(&large.path().join(format!("acme/payloads/{number}.json")), &" ".repeat(1 << 20));
     }
-    let expected = "acme: this pack is 16777216 bytes or larger (pack_bytes_max)";
+    let expected = "acme: this pack is 67108864 bytes or larger (pack_bytes_max)";
     assert_eq!(faults(large.path()), [expected]);
 
     // Ten links in each of seven folders: a hundred files that look like ten million.

@@ -24,7 +24,7 @@ use crate::{
     clock::Clock,
     config::{Environment, LogFormat},
     model::Outcome,
-    pack::{self, Pack, cases, diagnostics::Report},
+    pack::{self, Pack, Reader, cases, diagnostics::Report},
     registry::Target,
     serve::Running,
     store::{
@@ -32,6 +32,7 @@ use crate::{
         requests::{self, RequestRow},
     },
     telemetry,
+    wasm::Purpose,
 };
 
 #[derive(Debug, clap::Args)]
@@ -71,8 +72,10 @@ async fn in_folder(setup: &Setup, args: Args, folder: &Path) -> Result<ExitCode>
             "there is no packs folder {packs} here: run this in a checkout of Hookpack, or give --packs DIR"
         );
     }
-    let loaded = pack::load_all(&config.packs, &config.packs.to_string_lossy(), &config)
-        .map_err(anyhow::Error::msg)?;
+    let sandbox = setup.sandbox(&config, Purpose::Serve);
+    let reader = Reader { limits: &config, sandbox: &sandbox };
+    let loaded =
+        pack::load_all(&config.packs, &config.packs.to_string_lossy(), reader).map_err(anyhow::Error::msg)?;
     let environment = with_secrets(&setup.environment, &loaded.packs);
     output::line("Starting a host on a fresh store …");
     let started = async { Running::start(config, &environment, Clock::System).await };

@@ -13,9 +13,10 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    pack::{self, Pack, cases, diagnostics::Report},
+    pack::{self, Pack, Reader, cases, diagnostics::Report},
     policy::Policy,
     secret::Secrets,
+    wasm::Purpose,
 };
 
 #[derive(Debug, clap::Args)]
@@ -42,7 +43,8 @@ pub(super) struct Args {
 pub(super) async fn run(setup: &Setup, args: Args) -> Result<ExitCode> {
     let Args { reference, case, body, headers, packs, client } = args;
     let config = setup.config([("packs", packs)])?;
-    let (pack, policy) = find(&config, &reference)?;
+    let sandbox = setup.sandbox(&config, Purpose::Serve);
+    let (pack, policy) = find(Reader { limits: &config, sandbox: &sandbox }, &reference)?;
     let secrets = config.secret_sources(&setup.environment).read(pack.secret_names());
     let url = url(&Client::new(setup, client)?, &pack, &reference).await?;
     let headers = headers.iter().map(|line| header_of(line)).collect::<Result<HeaderMap>>()?;
@@ -59,9 +61,10 @@ pub(super) async fn run(setup: &Setup, args: Args) -> Result<ExitCode> {
 }
 
 /// The pack on this machine that declares the trigger: it says how to sign.
-fn find(config: &Config, reference: &str) -> Result<(Arc<Pack>, Arc<Policy>)> {
+fn find(reader: Reader<'_>, reference: &str) -> Result<(Arc<Pack>, Arc<Policy>)> {
+    let config = reader.limits;
     let loaded =
-        pack::load_all(&config.packs, &config.packs.to_string_lossy(), config).map_err(anyhow::Error::msg)?;
+        pack::load_all(&config.packs, &config.packs.to_string_lossy(), reader).map_err(anyhow::Error::msg)?;
     for pack in &loaded.packs {
         if pack.reference == reference {
             return Ok((pack.clone(), pack.policy.clone()));

@@ -2,7 +2,7 @@
 
 mod value;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use minijinja::{Environment, Error, UndefinedBehavior, Value as Rendered};
 use serde_json::{Map, Value};
@@ -112,7 +112,7 @@ impl Template {
     pub fn render(&self, request: &Inbound, payload: &Value, trigger_ref: &str) -> Result<Value, Unmapped> {
         let payload = Arc::new(payload.clone());
         let context: Map<String, Value> =
-            headers(request).into_iter().map(|(k, v)| (k, Value::String(v))).collect();
+            request.open_headers().map(|(name, line)| (name, Value::String(line))).collect();
         let context = Rendered::from_pairs([
             ("payload", Json::wrap(&payload, &payload)),
             ("headers", Rendered::from_object(Json::new(Value::Object(context)))),
@@ -159,20 +159,6 @@ const KNOWN: [&str; 3] = ["payload", "headers", "trigger"];
 fn unreadable(error: &Error) -> String {
     let detail = error.detail().map_or_else(|| error.to_string(), str::to_owned);
     format!("this template can't be read: {detail}")
-}
-
-/// Headers by lower-case name, the ones that carry credentials taken out.
-fn headers(request: &Inbound) -> BTreeMap<String, String> {
-    let secret = |name: &str| {
-        name.contains("signature")
-            || name.contains("token")
-            || name.contains("authorization")
-            || name.contains("cookie")
-    };
-    let lines = request.headers.iter().filter(|(name, _)| !secret(name.as_str()));
-    lines
-        .map(|(name, line)| (name.as_str().to_owned(), String::from_utf8_lossy(line.as_bytes()).into_owned()))
-        .collect()
 }
 
 /// What stands between `{{` and `}}` when a leaf is nothing else.

@@ -22,6 +22,17 @@ pub(super) struct Folder {
     pub files: BTreeMap<String, Vec<u8>>,
 }
 
+/// Where components lie: `mappers/*.wasm`. Folders in there hold their sources.
+const MAPPERS: &str = "mappers";
+
+/// Whether a file of a pack is a mapper's component.
+pub(super) fn is_mapper(file: &str) -> bool {
+    let name = file.strip_prefix(MAPPERS).and_then(|rest| rest.strip_prefix('/'));
+    name.is_some_and(|name| {
+        !name.contains('/') && Path::new(name).extension().is_some_and(|extension| extension == "wasm")
+    })
+}
+
 /// Folders within folders; a pack needs two.
 const DEPTH_MAX: usize = 8;
 
@@ -157,8 +168,10 @@ impl Folder {
             return report.fault(&place, "this link leads back to a folder that it lies in", help);
         }
         match fs::metadata(&real) {
+            // Sources and what compilers leave beside them; what runs is the component.
+            Ok(about) if about.is_dir() && file.starts_with("mappers/") => {}
             Ok(about) if about.is_dir() => self.walk(root, path, file, depth + 1, budget, report),
-            Ok(about) if about.is_file() => match budget.read(&real, about.len()) {
+            Ok(about) if about.is_file() => match budget.read(&real, about.len(), is_mapper(file)) {
                 Ok(bytes) => {
                     self.files.insert(file.to_owned(), bytes);
                 }
@@ -179,9 +192,13 @@ struct Budget<'a> {
 }
 
 impl Budget<'_> {
-    fn read(&mut self, path: &Path, length: u64) -> Result<Vec<u8>, String> {
-        let most = self.limits.pack_file_bytes_max;
-        let too_large = || format!("this file is larger than {most} bytes (pack_file_bytes_max)");
+    fn read(&mut self, path: &Path, length: u64, is_mapper: bool) -> Result<Vec<u8>, String> {
+        let (most, limit) = if is_mapper {
+            (self.limits.mapper_bytes_max, "mapper_bytes_max")
+        } else {
+            (self.limits.pack_file_bytes_max, "pack_file_bytes_max")
+        };
+        let too_large = || format!("this file is larger than {most} bytes ({limit})");
         if length > most {
             return Err(too_large());
         }

@@ -17,7 +17,15 @@ use super::{
     read_trigger,
     yaml::{self, Node, Yaml},
 };
-use crate::config::Config;
+use crate::{config::Config, wasm::Sandbox};
+
+/// What packs are read with.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    pub limits: &'a Config,
+    /// Where their mappers are made ready.
+    pub sandbox: &'a Sandbox,
+}
 
 /// Everything that a packs folder holds.
 #[derive(Debug, Default)]
@@ -51,7 +59,7 @@ impl Loaded {
 
 /// Loads every pack of a folder; `shown` stands before the packs' names in reports. An error is the folder's own;
 /// faults in packs are in what is returned.
-pub fn load_all(packs: &Path, shown: &str, limits: &Config) -> Result<Loaded, String> {
+pub fn load_all(packs: &Path, shown: &str, reader: Reader<'_>) -> Result<Loaded, String> {
     let told = |error: std::io::Error| format!("the packs folder {}: {error}", packs.display());
     let mut entries = Vec::new();
     for entry in fs::read_dir(packs).map_err(told)? {
@@ -75,7 +83,7 @@ pub fn load_all(packs: &Path, shown: &str, limits: &Config) -> Result<Loaded, St
         if name.starts_with('.') || !is_folder {
             continue;
         }
-        match load_one(&entry.path(), &joined(shown, &name), limits) {
+        match load_one(&entry.path(), &joined(shown, &name), reader) {
             Ok((pack, report)) => {
                 loaded.packs.push(Arc::new(pack));
                 loaded.warnings.absorb(report);
@@ -83,7 +91,7 @@ pub fn load_all(packs: &Path, shown: &str, limits: &Config) -> Result<Loaded, St
             Err(refused) => loaded.refused.push(refused),
         }
     }
-    refuse_twins(&mut loaded, shown, limits);
+    refuse_twins(&mut loaded, shown, reader.limits);
     Ok(loaded)
 }
 
@@ -96,11 +104,11 @@ fn joined(shown: &str, name: &str) -> String {
 }
 
 /// Loads one pack; `name` is what its files are called in the report.
-pub fn load_one(folder: &Path, name: &str, limits: &Config) -> Result<(Pack, Report), Refused> {
+pub fn load_one(folder: &Path, name: &str, reader: Reader<'_>) -> Result<(Pack, Report), Refused> {
     let mut report = Report::default();
     let mut manifest = Manifest::default();
-    let pack = Folder::read(folder, name, limits, &mut report)
-        .and_then(|folder| read_pack(&folder, limits, &mut manifest, &mut report));
+    let pack = Folder::read(folder, name, reader.limits, &mut report)
+        .and_then(|folder| read_pack(&folder, reader, &mut manifest, &mut report));
     report.sort();
     match pack {
         Some(pack) if report.faults.is_empty() => Ok((pack, report)),
@@ -119,7 +127,13 @@ pub(super) struct Manifest {
     endpoint_enabled: bool,
 }
 
-fn read_pack(folder: &Folder, limits: &Config, manifest: &mut Manifest, report: &mut Report) -> Option<Pack> {
+fn read_pack(
+    folder: &Folder,
+    reader: Reader<'_>,
+    manifest: &mut Manifest,
+    report: &mut Report,
+) -> Option<Pack> {
+    let limits = reader.limits;
     if !folder.files.contains_key("pack.yaml") {
         let help = match ["pack.yml", "pack.json"].into_iter().find(|file| folder.files.contains_key(*file)) {
             Some(file) => format!("rename `{file}` to `pack.yaml`"),
@@ -141,7 +155,7 @@ fn read_pack(folder: &Folder, limits: &Config, manifest: &mut Manifest, report: 
         if !is_trigger_file(folder, file, report) {
             continue;
         }
-        let Some((trigger, at)) = read_trigger::trigger(manifest, folder, file, &schemas, limits, report)
+        let Some((trigger, at)) = read_trigger::trigger(manifest, folder, file, &schemas, reader, report)
         else {
             continue;
         };

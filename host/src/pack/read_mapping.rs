@@ -4,12 +4,14 @@ use serde_json::Value;
 
 use super::{
     diagnostics::Report,
+    folder::Folder,
+    load::Reader,
     read::{self, Table},
+    read_mapper,
     read_schema::Schemas,
     yaml::{Node, Yaml},
 };
 use crate::{
-    config::Config,
     mapping::{
         Mapping,
         fields::{Convert, Field, Select, Tree},
@@ -21,7 +23,12 @@ use crate::{
 
 const KINDS: [&str; 3] = ["fields", "template", "wasm"];
 
-pub(super) fn mapping(node: &Node, limits: &Config, report: &mut Report) -> Option<Mapping> {
+pub(super) fn mapping(
+    node: &Node,
+    folder: &Folder,
+    reader: Reader<'_>,
+    report: &mut Report,
+) -> Option<Mapping> {
     let table = Table::read(node, "`mapping`", &["fields", "template", "wasm", "settings"], report)?;
     let Yaml::Map(entries) = &node.value else { return None };
     if let (Some(settings), None) = (table.get("settings"), table.get("wasm")) {
@@ -57,14 +64,12 @@ pub(super) fn mapping(node: &Node, limits: &Config, report: &mut Report) -> Opti
             }
         }
         (Some((key, root)), None) if key.text == "template" => {
-            let mut builder = Builder::new(limits.template_fuel, limits.event_bytes_max);
+            let mut builder = Builder::new(reader.limits.template_fuel, reader.limits.event_bytes_max);
             let root = template(root, &mut builder, report)?;
             Some(Mapping::Template(builder.finish(root)))
         }
-        (Some((key, _)), None) => {
-            let help = "this version maps with `fields` or `template`".to_owned();
-            report.fault(&key.at, "`wasm` mappers are not supported yet", help);
-            None
+        (Some((_, file)), None) => {
+            read_mapper::mapper(file, table.get("settings"), folder, reader, report).map(Mapping::Wasm)
         }
     }
 }

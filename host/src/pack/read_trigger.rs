@@ -6,13 +6,13 @@ use super::{
     Trigger,
     diagnostics::{Place, Report},
     folder::Folder,
-    load::Manifest,
+    load::{Manifest, Reader},
     read::{self, Table},
     read_mapping, read_policy,
     read_schema::Schemas,
     yaml,
 };
-use crate::{config::Config, mapping::Mapping, matching::Match, selector::JsonPath};
+use crate::{mapping::Mapping, matching::Match, selector::JsonPath};
 
 const KEYS: [&str; 10] = [
     "name",
@@ -33,11 +33,11 @@ pub(super) fn trigger(
     folder: &Folder,
     file: &str,
     schemas: &Schemas<'_>,
-    limits: &Config,
+    reader: Reader<'_>,
     report: &mut Report,
 ) -> Option<(Trigger, Place)> {
     let source = folder.source(file, report)?;
-    let node = yaml::parse(&source, limits, report)?;
+    let node = yaml::parse(&source, reader.limits, report)?;
     let table = Table::read(&node, "a trigger", &KEYS, report)?;
 
     let name = table.require("name", report).and_then(|node| {
@@ -85,7 +85,7 @@ pub(super) fn trigger(
         read_policy::of_trigger(manifest.webhook.as_ref(), table.get("webhook"), &source.start(), report);
     let mapping = table
         .get("mapping")
-        .map_or(Some(Mapping::Nothing), |node| read_mapping::mapping(node, limits, report));
+        .map_or(Some(Mapping::Nothing), |node| read_mapping::mapping(node, folder, reader, report));
     let event_schema =
         table.get("event_schema").map_or(Some(None), |node| schemas.compile(node, file, report).map(Some));
 

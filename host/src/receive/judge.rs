@@ -1,31 +1,25 @@
 //! The checks that need no host: is it authentic, what does it say, what becomes of it. `pack test` runs these too.
 
-use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
-
-use http::header;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
-use super::Refusal;
+use super::{
+    Refusal,
+    events::{NotProduced, produce},
+};
 use crate::{
     config::Config,
-    decode::{Coding, Payload, Undecodable},
-    mapping::{Mapped, Unmapped},
+    decode::{Coding, Undecodable},
     matching::Line,
-    model::{NewEvent, Outcome, Quarantined},
+    model::{NewEvent, Quarantined},
     pack::Trigger,
     policy::{OnInvalid, Policy},
     registry::Target,
     request::Inbound,
-    schema::Violation,
     secret::SecretValue,
-    selector::{JsonPath, Selected},
     verify::{
         Seen,
         handshake::{Rejected, Shaken},
-        signature::Place,
     },
 };
 
@@ -96,7 +90,12 @@ pub fn authenticate(
 }
 
 /// Decodes an authentic request and lets every trigger that it matches make its events: all or none.
-pub fn judge(target: &Target, request: &Inbound, coding: Coding, limits: Limits) -> Result<Judged, Refusal> {
+pub async fn judge(
+    target: &Target,
+    request: &Inbound,
+    coding: Coding,
+    limits: Limits,
+) -> Result<Judged, Refusal> {
     let policy = target.policy();
     let payload = coding.decode(&request.body, policy.body_bytes_max).map_err(|error| match error {
         Undecodable::TooLarge => Refusal::inflated_too_large(policy.body_bytes_max),
@@ -110,20 +109,17 @@ pub fn judge(target: &Target, request: &Inbound, coding: Coding, limits: Limits)
     }
     judged.key = delivery_key(policy, request, &payload.value, &mut judged.notes)?;
     for trigger in matching {
-        match events_of(trigger, policy, request, &payload, limits) {
-            Ok(events) if events.is_empty() => {
-                judged.notes.push(format!("{}: `split` selects nothing", trigger.reference));
+        match produce(trigger, policy, request, &payload, limits).await {
+            Ok(produced) => {
+                judged.notes.extend(produced.notes);
+                judged.events.extend(produced.events);
             }
-            Ok(events) => judged.events.extend(events),
-            Err(invalid) => match trigger.policy.on_invalid {
+            Err(NotProduced::Busy(reason)) => return Err(Refusal::mapper_busy(reason)),
+            Err(NotProduced::Invalid(invalid)) => match trigger.policy.on_invalid {
                 OnInvalid::Reject => return Err(invalid.refusal()),
                 OnInvalid::Quarantine => {
-                    judged.quarantined.push(invalid.quarantined(
-                        trigger,
-                        policy,
-                        request,
-                        judged.key.clone(),
-                    ));
+                    let key = judged.key.clone();
+                    judged.quarantined.push(invalid.quarantined(trigger, policy, request, key));
                 }
             },
         }
@@ -172,179 +168,4 @@ fn delivery_key(
         notes.push("stored without an idempotency key: the request lacks it".to_owned());
     }
     Ok(key)
-}
-
-/// A payload that a trigger can't use.
-struct Invalid {
-    outcome: Outcome,
-    detail: String,
-    violations: Vec<Violation>,
-}
-
-/// One event, or one for each member that `split` selects.
-fn events_of(
-    trigger: &Trigger,
-    policy: &Policy,
-    request: &Inbound,
-    payload: &Payload,
-    limits: Limits,
-) -> Result<Vec<NewEvent>, Invalid> {
-    let Some(split) = &trigger.split else {
-        let text = || String::from_utf8_lossy(&payload.text).into_owned();
-        return event_of(trigger, policy, request, &payload.value, text, limits).map(|event| vec![event]);
-    };
-    let members = members_of(split, &payload.value);
-    if members.len() > limits.events_max {
-        let (found, allowed) = (members.len(), limits.events_max);
-        let reason =
-            format!("`split` selects {found} members, {allowed} are allowed (events_per_delivery_max)");
-        return Err(Invalid::mapping(trigger, &reason));
-    }
-    let mut bytes = 0;
-    let events = members.into_iter().enumerate().map(|(index, member)| {
-        let event =
-            event_of(trigger, policy, request, member, || member.to_string(), limits).map_err(|invalid| {
-                let detail = format!("member {index} of `split`: {}", invalid.detail);
-                Invalid { detail, ..invalid }
-            })?;
-        bytes += event.payload.len();
-        if bytes > limits.delivery_bytes_max {
-            let allowed = limits.delivery_bytes_max;
-            let reason = format!(
-                "the events have more than the {allowed} bytes that are allowed (delivery_bytes_max)"
-            );
-            return Err(Invalid::mapping(trigger, &reason));
-        }
-        Ok(event)
-    });
-    events.collect()
-}
-
-fn members_of<'a>(split: &JsonPath, payload: &'a Value) -> Vec<&'a Value> {
-    match split.select(payload) {
-        Selected::Many(members) => members,
-        Selected::Nothing | Selected::One(_) => split.value(payload).into_iter().collect(),
-    }
-}
-
-fn event_of(
-    trigger: &Trigger,
-    policy: &Policy,
-    request: &Inbound,
-    payload: &Value,
-    text: impl FnOnce() -> String,
-    limits: Limits,
-) -> Result<NewEvent, Invalid> {
-    trigger.schema.check(payload).map_err(|violations| {
-        let detail = format!("{}: {}", trigger.reference, told(&violations));
-        Invalid { outcome: Outcome::SchemaViolation, detail, violations }
-    })?;
-    let mapped = trigger.mapping.apply(request, payload, &trigger.reference);
-    let mapped = mapped.map_err(|Unmapped(reason)| Invalid::mapping(trigger, &reason))?;
-    if let Some(schema) = &trigger.event_schema {
-        let own = mapped.as_ref().map(Mapped::to_value);
-        schema.check(own.as_ref().unwrap_or(payload)).map_err(|violations| {
-            let reason = format!("the mapped event breaks `event_schema`: {}", told(&violations));
-            Invalid { violations, ..Invalid::mapping(trigger, &reason) }
-        })?;
-    }
-    let unwritable = |error| Invalid::mapping(trigger, &format!("the event can't be written: {error}"));
-    let payload = match mapped {
-        Some(mapped) => serde_json::to_string(&mapped).map_err(unwritable)?,
-        None => text(),
-    };
-    if payload.len() > limits.event_bytes_max {
-        let (found, allowed) = (payload.len(), limits.event_bytes_max);
-        let reason = format!("the event has {found} bytes, {allowed} are allowed (event_bytes_max)");
-        return Err(Invalid::mapping(trigger, &reason));
-    }
-    Ok(NewEvent {
-        id: Uuid::now_v7(),
-        pack_ref: trigger.pack_ref.clone(),
-        trigger_ref: trigger.reference.clone(),
-        payload,
-        metadata: serde_json::to_string(&metadata(policy, trigger, request)).map_err(unwritable)?,
-    })
-}
-
-/// What is known of the request beside its payload.
-#[derive(Serialize)]
-struct Metadata<'a> {
-    source: &'static str,
-    request_id: Uuid,
-    received_at: String,
-    source_ip: IpAddr,
-    user_agent: Option<Cow<'a, str>>,
-    headers: BTreeMap<&'a str, Cow<'a, str>>,
-}
-
-fn metadata<'a>(policy: &'a Policy, trigger: &'a Trigger, request: &'a Inbound) -> Metadata<'a> {
-    let always = [&header::CONTENT_TYPE, &header::USER_AGENT].into_iter();
-    let names = always.chain(&policy.keep_headers).chain(&trigger.policy.keep_headers);
-    Metadata {
-        source: "webhook",
-        request_id: request.id,
-        received_at: request.received_at_text(),
-        source_ip: request.source_ip,
-        user_agent: request.user_agent(),
-        headers: names.filter_map(|name| Some((name.as_str(), request.first_header(name)?))).collect(),
-    }
-}
-
-/// The first few violations, in a line.
-fn told(violations: &[Violation]) -> String {
-    const SHOWN: usize = 5;
-    let shown = violations.iter().take(SHOWN).map(|violation| {
-        let place = if violation.pointer.is_empty() { "the payload" } else { &violation.pointer };
-        format!("{place}: {}", violation.message)
-    });
-    let mut text = shown.collect::<Vec<_>>().join("; ");
-    if violations.len() > SHOWN {
-        text += &format!("; and {} more", violations.len() - SHOWN);
-    }
-    text
-}
-
-impl Invalid {
-    fn mapping(trigger: &Trigger, reason: &str) -> Self {
-        let detail = format!("{}: {reason}", trigger.reference);
-        Self { outcome: Outcome::MappingFailed, detail, violations: Vec::new() }
-    }
-
-    fn refusal(self) -> Refusal {
-        match self.outcome {
-            Outcome::SchemaViolation => Refusal::violations(self.detail, self.violations),
-            _ => Refusal::unmapped(self.detail, self.violations),
-        }
-    }
-
-    fn quarantined(
-        self,
-        trigger: &Trigger,
-        policy: &Policy,
-        request: &Inbound,
-        key: Option<String>,
-    ) -> Quarantined {
-        let secret = policy.verify.token_place();
-        let is_secret_header = |name: &http::HeaderName| {
-            ["authorization", "proxy-authorization", "cookie"].contains(&name.as_str())
-                || matches!(secret, Some(Place::Header(secret)) if secret == name)
-        };
-        let headers = request.headers.iter().filter(|(name, _)| !is_secret_header(name));
-        let headers: Vec<Value> = headers
-            .map(|(name, line)| json!([name.as_str(), String::from_utf8_lossy(line.as_bytes())]))
-            .collect();
-        Quarantined {
-            id: Uuid::now_v7(),
-            trigger_ref: trigger.reference.clone(),
-            cause: self.outcome,
-            detail: self.detail,
-            // The last part of the path is the endpoint's key.
-            path: request.path.rsplit_once('/').map_or_else(String::new, |(path, _)| format!("{path}/…")),
-            query: request.query.clone().filter(|_| !matches!(secret, Some(Place::Query(_)))),
-            headers: Value::Array(headers).to_string(),
-            body: request.body.clone(),
-            key,
-        }
-    }
 }

@@ -35,6 +35,8 @@ pub struct Problem<'a> {
 
 /// How long a sender is asked to wait for the store.
 const STORE_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How long a sender is asked to wait for a mapper's worker.
+const MAPPER_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How long a sender is asked to wait until somebody has set the webhook up.
 const SETUP_RETRY_AFTER: Duration = Duration::from_mins(1);
 
@@ -150,6 +152,14 @@ impl Refusal {
         let told = "The payload can't be mapped to an event.";
         let refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, Outcome::MappingFailed, told);
         Self { violations, ..refusal }.logged(detail)
+    }
+
+    /// The mapper never saw it; nothing says that it would fail.
+    pub fn mapper_busy(reason: String) -> Self {
+        let told = "Too much is waiting to be mapped; send it again.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::MapperBusy, told)
+            .logged(reason)
+            .after(MAPPER_RETRY_AFTER)
     }
 
     pub fn store_full() -> Self {

@@ -26,7 +26,7 @@ pub struct Rehearsed {
 }
 
 /// Runs every check that needs no host, in the order of [`super::receive`].
-pub fn rehearse(
+pub async fn rehearse(
     target: &Target,
     request: &Inbound,
     secrets: &Secrets,
@@ -34,7 +34,7 @@ pub fn rehearse(
     config: &Config,
     now: OffsetDateTime,
 ) -> Rehearsed {
-    match story(target, request, secrets, public_url, config, now) {
+    match story(target, request, secrets, public_url, config, now).await {
         Ok(Ended::Shaken(shaken)) => Rehearsed {
             status: shaken.status,
             outcome: Outcome::Handshake,
@@ -73,7 +73,7 @@ enum Ended {
     Judged(Judged),
 }
 
-fn story(
+async fn story(
     target: &Target,
     request: &Inbound,
     secrets: &Secrets,
@@ -100,5 +100,5 @@ fn story(
         return Err(Refusal::address(request.source_ip));
     }
     authenticate(target, request, public_url, &known, now)?;
-    judge(target, request, coding, Limits::of(config)).map(Ended::Judged)
+    judge(target, request, coding, Limits::of(config)).await.map(Ended::Judged)
 }

@@ -48,6 +48,15 @@ impl Place {
         }
     }
 
+    /// Whether it is a header of this (lower-case) name.
+    pub fn is_header(&self, name: &str) -> bool {
+        match self {
+            Self::Header(own) => own == name,
+            Self::HeaderGlob { begins, ends } => fits_glob(name, begins, ends),
+            Self::Query(_) | Self::Json(_) => false,
+        }
+    }
+
     pub fn one(&self, seen: &Seen<'_>) -> Result<String, String> {
         match self.texts(seen)?.as_mut_slice() {
             [text] => Ok(std::mem::take(text)),
@@ -80,12 +89,12 @@ impl Place {
 }
 
 fn texts_under_glob(request: &Inbound, begins: &str, ends: &str) -> Vec<String> {
-    let matches = |name: &HeaderName| {
-        let name = name.as_str();
-        name.len() >= begins.len() + ends.len() && name.starts_with(begins) && name.ends_with(ends)
-    };
-    let lines = request.headers.iter().filter(|(name, _)| matches(name));
+    let lines = request.headers.iter().filter(|(name, _)| fits_glob(name.as_str(), begins, ends));
     lines.map(|(_, line)| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect()
+}
+
+fn fits_glob(name: &str, begins: &str, ends: &str) -> bool {
+    name.len() >= begins.len() + ends.len() && name.starts_with(begins) && name.ends_with(ends)
 }
 
 /// Where the signature lies and how it is written.

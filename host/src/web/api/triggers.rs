@@ -1,6 +1,6 @@
 //! `/api/v1/triggers`
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use axum::{
     Json,
@@ -11,10 +11,13 @@ use serde_json::{Value, json};
 use super::{Data, data};
 use crate::{
     host::Host,
+    mapping::Mapping,
     pack::Trigger,
     policy::{OnInvalid, Policy},
     registry::{Registry, Target},
+    request::rfc3339,
     verify::Verify,
+    wasm::Mapper,
     web::{auth::Authorized, error::ApiError},
 };
 
@@ -56,6 +59,25 @@ fn shown(host: &Host, registry: &Registry, trigger: &Trigger) -> Value {
         "description": trigger.description,
         "webhook_enabled": !endpoints.is_empty(),
         "webhook_url": url,
+        "mapper": match &trigger.mapping {
+            Mapping::Wasm(mapper) => Some(shown_mapper(mapper)),
+            Mapping::Nothing | Mapping::Fields(_) | Mapping::Template(_) => None,
+        },
+    })
+}
+
+/// What a mapper is, and how it has done since it was loaded.
+fn shown_mapper(mapper: &Mapper) -> Value {
+    let (about, record) = (&mapper.program.about, &mapper.record);
+    let last = record.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    json!({
+        "file": mapper.file,
+        "bytes": about.bytes,
+        "sha256": hex::encode(about.sha256),
+        "interface": about.interface,
+        "calls": record.calls.load(Ordering::Relaxed),
+        "failures": record.failures.load(Ordering::Relaxed),
+        "last_failure": last.map(|(at, reason)| json!({"at": rfc3339(at), "reason": reason})),
     })
 }
 

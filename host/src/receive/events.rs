@@ -1,0 +1,295 @@
+//! From one trigger's view of a payload to its events: split, schema, mapping, event schema.
+
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
+
+use bytes::Bytes;
+use http::header;
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Limits, Refusal};
+use crate::{
+    decode::Payload,
+    mapping::{self, Given, Made},
+    model::{NewEvent, Outcome, Quarantined},
+    pack::Trigger,
+    policy::Policy,
+    request::Inbound,
+    schema::Violation,
+    selector::{JsonPath, Selected},
+    verify::signature::Place,
+};
+
+/// What a trigger makes of a request.
+#[derive(Debug, Default)]
+pub(super) struct Produced {
+    pub(super) events: Vec<NewEvent>,
+    /// Why there are none, or fewer than members.
+    pub(super) notes: Vec<String>,
+}
+
+/// Why it can make nothing of it.
+#[derive(Debug)]
+pub(super) enum NotProduced {
+    Invalid(Invalid),
+    /// Too much waits for mappers; nothing is wrong with the request.
+    Busy(String),
+}
+
+/// A payload that a trigger can't use.
+#[derive(Debug)]
+pub(super) struct Invalid {
+    outcome: Outcome,
+    detail: String,
+    violations: Vec<Violation>,
+}
+
+/// Whose events, of which request, under which policy.
+struct Maker<'a> {
+    trigger: &'a Trigger,
+    policy: &'a Policy,
+    request: &'a Inbound,
+    limits: Limits,
+    /// Bytes that may still come.
+    bytes_left: usize,
+}
+
+/// Every event of a trigger: of the payload, or of each member that `split` selects.
+pub(super) async fn produce(
+    trigger: &Trigger,
+    policy: &Policy,
+    request: &Inbound,
+    payload: &Payload,
+    limits: Limits,
+) -> Result<Produced, NotProduced> {
+    let mut produced = Produced::default();
+    let mut maker = Maker { trigger, policy, request, limits, bytes_left: limits.delivery_bytes_max };
+    let Some(split) = &trigger.split else {
+        maker.make(&payload.value, || payload.text.clone(), &mut produced).await?;
+        return Ok(produced);
+    };
+    let members = members_of(split, &payload.value);
+    if members.len() > limits.events_max {
+        let (found, allowed) = (members.len(), limits.events_max);
+        let reason =
+            format!("`split` selects {found} members, {allowed} are allowed (events_per_delivery_max)");
+        return Err(Invalid::mapping(trigger, &reason).into());
+    }
+    if members.is_empty() {
+        produced.notes.push(format!("{}: `split` selects nothing", trigger.reference));
+    }
+    for (index, member) in members.into_iter().enumerate() {
+        let made = maker.make(member, || member.to_string().into(), &mut produced).await;
+        made.map_err(|failure| failure.of_member(index))?;
+    }
+    Ok(produced)
+}
+
+fn members_of<'a>(split: &JsonPath, payload: &'a Value) -> Vec<&'a Value> {
+    match split.select(payload) {
+        Selected::Many(members) => members,
+        Selected::Nothing | Selected::One(_) => split.value(payload).into_iter().collect(),
+    }
+}
+
+impl Maker<'_> {
+    /// Checks and maps one payload, whose very text is `text`, and adds what becomes of it.
+    async fn make(
+        &mut self,
+        payload: &Value,
+        text: impl Fn() -> Bytes,
+        produced: &mut Produced,
+    ) -> Result<(), NotProduced> {
+        let trigger = self.trigger;
+        trigger.schema.check(payload).map_err(|violations| Invalid::schema(trigger, violations))?;
+        let verify = &self.policy.verify;
+        let given = Given { request: self.request, trigger_ref: &trigger.reference, verify, payload };
+        let made = trigger.mapping.apply(given, &text).await.map_err(|failure| match failure {
+            mapping::Failure::Unmapped(reason) => NotProduced::from(Invalid::mapping(trigger, &reason)),
+            mapping::Failure::Busy(reason) => NotProduced::Busy(format!("{}: {reason}", trigger.reference)),
+        })?;
+        match made {
+            Made::TheSame => {
+                self.check(|| Cow::Borrowed(payload))?;
+                let text = String::from_utf8_lossy(&text()).into_owned();
+                self.add(text, None, produced)
+            }
+            Made::One(mapped) => {
+                self.check(|| Cow::Owned(mapped.to_value()))?;
+                let text = serde_json::to_string(&mapped).map_err(|error| self.unwritable(&error))?;
+                self.add(text, None, produced)
+            }
+            Made::Events(events) => {
+                if events.is_empty() {
+                    produced.notes.push(format!("{}: the mapper returned no events", trigger.reference));
+                }
+                for event in events {
+                    self.check(|| Cow::Borrowed(&event.value))?;
+                    self.add(event.payload, event.key, produced)?;
+                }
+                Ok(())
+            }
+            Made::Skipped(reason) => {
+                produced.notes.push(format!("{}: skipped by the mapper: {reason}", trigger.reference));
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a mapped event is what the pack says it is.
+    fn check<'v>(&self, event: impl FnOnce() -> Cow<'v, Value>) -> Result<(), Invalid> {
+        let Some(schema) = &self.trigger.event_schema else { return Ok(()) };
+        schema.check(&event()).map_err(|violations| {
+            let reason = format!("the mapped event breaks `event_schema`: {}", told(&violations));
+            Invalid { violations, ..Invalid::mapping(self.trigger, &reason) }
+        })
+    }
+
+    /// Adds an event, within the limits of size and number.
+    fn add(
+        &mut self,
+        payload: String,
+        _key: Option<String>,
+        produced: &mut Produced,
+    ) -> Result<(), NotProduced> {
+        let Limits { events_max, event_bytes_max, delivery_bytes_max } = self.limits;
+        let invalid = |reason: String| Err(Invalid::mapping(self.trigger, &reason).into());
+        if payload.len() > event_bytes_max {
+            let found = payload.len();
+            return invalid(format!(
+                "the event has {found} bytes, {event_bytes_max} are allowed (event_bytes_max)"
+            ));
+        }
+        let Some(left) = self.bytes_left.checked_sub(payload.len()) else {
+            return invalid(format!(
+                "the events have more than the {delivery_bytes_max} bytes that are allowed (delivery_bytes_max)"
+            ));
+        };
+        if produced.events.len() >= events_max {
+            return invalid(format!(
+                "these are more than the {events_max} events that are allowed (events_per_delivery_max)"
+            ));
+        }
+        self.bytes_left = left;
+        let metadata = metadata(self.policy, self.trigger, self.request);
+        let metadata = serde_json::to_string(&metadata).map_err(|error| self.unwritable(&error))?;
+        produced.events.push(NewEvent {
+            id: Uuid::now_v7(),
+            pack_ref: self.trigger.pack_ref.clone(),
+            trigger_ref: self.trigger.reference.clone(),
+            payload,
+            metadata,
+        });
+        Ok(())
+    }
+
+    fn unwritable(&self, error: &serde_json::Error) -> Invalid {
+        Invalid::mapping(self.trigger, &format!("the event can't be written: {error}"))
+    }
+}
+
+/// What is known of the request beside its payload.
+#[derive(Serialize)]
+struct Metadata<'a> {
+    source: &'static str,
+    request_id: Uuid,
+    received_at: String,
+    source_ip: IpAddr,
+    user_agent: Option<Cow<'a, str>>,
+    headers: BTreeMap<&'a str, Cow<'a, str>>,
+}
+
+fn metadata<'a>(policy: &'a Policy, trigger: &'a Trigger, request: &'a Inbound) -> Metadata<'a> {
+    let always = [&header::CONTENT_TYPE, &header::USER_AGENT].into_iter();
+    let names = always.chain(&policy.keep_headers).chain(&trigger.policy.keep_headers);
+    Metadata {
+        source: "webhook",
+        request_id: request.id,
+        received_at: request.received_at_text(),
+        source_ip: request.source_ip,
+        user_agent: request.user_agent(),
+        headers: names.filter_map(|name| Some((name.as_str(), request.first_header(name)?))).collect(),
+    }
+}
+
+/// The first few violations, in a line.
+fn told(violations: &[Violation]) -> String {
+    const SHOWN: usize = 5;
+    let shown = violations.iter().take(SHOWN).map(|violation| {
+        let place = if violation.pointer.is_empty() { "the payload" } else { &violation.pointer };
+        format!("{place}: {}", violation.message)
+    });
+    let mut text = shown.collect::<Vec<_>>().join("; ");
+    if violations.len() > SHOWN {
+        text += &format!("; and {} more", violations.len() - SHOWN);
+    }
+    text
+}
+
+impl From<Invalid> for NotProduced {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+impl NotProduced {
+    fn of_member(self, index: usize) -> Self {
+        match self {
+            Self::Invalid(invalid) => {
+                let detail = format!("member {index} of `split`: {}", invalid.detail);
+                Self::Invalid(Invalid { detail, ..invalid })
+            }
+            Self::Busy(reason) => Self::Busy(reason),
+        }
+    }
+}
+
+impl Invalid {
+    fn schema(trigger: &Trigger, violations: Vec<Violation>) -> Self {
+        let detail = format!("{}: {}", trigger.reference, told(&violations));
+        Self { outcome: Outcome::SchemaViolation, detail, violations }
+    }
+
+    fn mapping(trigger: &Trigger, reason: &str) -> Self {
+        let detail = format!("{}: {reason}", trigger.reference);
+        Self { outcome: Outcome::MappingFailed, detail, violations: Vec::new() }
+    }
+
+    pub(super) fn refusal(self) -> Refusal {
+        match self.outcome {
+            Outcome::SchemaViolation => Refusal::violations(self.detail, self.violations),
+            _ => Refusal::unmapped(self.detail, self.violations),
+        }
+    }
+
+    pub(super) fn quarantined(
+        self,
+        trigger: &Trigger,
+        policy: &Policy,
+        request: &Inbound,
+        key: Option<String>,
+    ) -> Quarantined {
+        let secret = policy.verify.token_place();
+        let is_secret_header = |name: &http::HeaderName| {
+            ["authorization", "proxy-authorization", "cookie"].contains(&name.as_str())
+                || matches!(secret, Some(Place::Header(secret)) if secret == name)
+        };
+        let headers = request.headers.iter().filter(|(name, _)| !is_secret_header(name));
+        let headers: Vec<Value> = headers
+            .map(|(name, line)| json!([name.as_str(), String::from_utf8_lossy(line.as_bytes())]))
+            .collect();
+        Quarantined {
+            id: Uuid::now_v7(),
+            trigger_ref: trigger.reference.clone(),
+            cause: self.outcome,
+            detail: self.detail,
+            // The last part of the path is the endpoint's key.
+            path: request.path.rsplit_once('/').map_or_else(String::new, |(path, _)| format!("{path}/…")),
+            query: request.query.clone().filter(|_| !matches!(secret, Some(Place::Query(_)))),
+            headers: Value::Array(headers).to_string(),
+            body: request.body.clone(),
+            key,
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Mappers: WebAssembly components of pack authors, run within limits, each delivery in an instance of its own.
+//!
+//! A component is looked at ([`component`]), compiled in a child process ([`compile`]) or taken from the cache
+//! ([`cache`]), instantiated once to see that it can be, and then called ([`call`]) on threads of its own ([`workers`]).
+
+mod cache;
+mod call;
+pub mod compile;
+mod component;
+mod componentize;
+mod engine;
+mod meter;
+mod workers;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::timeout,
+};
+use wasmtime::{Engine, component::Linker};
+
+pub use self::{
+    cache::Cache,
+    call::{Called, Delivery, Event, Failure, Transformed},
+    component::{Anatomy, Refused},
+    componentize::componentize,
+    engine::Purpose,
+};
+use self::{cache::Id, call::State, workers::Workers};
+use crate::config::Config;
+
+mod bindings {
+    #![allow(clippy::pedantic, reason = "generated from the WIT")]
+    wasmtime::component::bindgen!({
+        path: "../sdk/wit",
+        world: "pack",
+        ownership: Borrowing { duplicate_if_necessary: true },
+    });
+}
+
+/// What a mapper may take, from the configuration.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub workers: usize,
+    pub calls_per_trigger_max: usize,
+    pub wait: Duration,
+    pub deadline: Duration,
+    pub memory_bytes_max: usize,
+    pub table_elements_max: usize,
+    pub stack_bytes_max: usize,
+    pub output_bytes_max: usize,
+    pub events_max: usize,
+    pub compile_seconds: u64,
+    pub compile_memory_bytes_max: u64,
+}
+
+impl Limits {
+    pub fn of(config: &Config) -> Self {
+        let workers = config.mapper_workers();
+        Self {
+            workers,
+            calls_per_trigger_max: config.mapper_calls_per_trigger_max.unwrap_or(workers.div_ceil(2)).max(1),
+            wait: Duration::from_secs(config.mapper_wait_seconds),
+            deadline: Duration::from_millis(config.mapper_deadline_ms),
+            memory_bytes_max: config.mapper_memory_bytes_max,
+            table_elements_max: config.mapper_table_elements_max,
+            stack_bytes_max: config.mapper_stack_bytes_max,
+            output_bytes_max: config.mapper_output_bytes_max,
+            events_max: config.events_per_delivery_max,
+            compile_seconds: config.mapper_compile_seconds,
+            compile_memory_bytes_max: config.mapper_compile_memory_bytes_max,
+        }
+    }
+}
+
+impl Limits {
+    /// A component that wants more to begin with than any call may have.
+    fn too_large(&self, error: &wasmtime::Error) -> Refused {
+        let cause = error.root_cause().to_string();
+        let (what, most, limit) = if cause.contains("minimum byte size") {
+            ("bytes of memory", self.memory_bytes_max, "mapper_memory_bytes_max")
+        } else if cause.contains("minimum element size") {
+            ("table elements", self.table_elements_max, "mapper_table_elements_max")
+        } else {
+            return Refused::new(format!("this component is larger than a mapper may be: {cause}"), None);
+        };
+        Refused::new(format!("this component begins with more than {most} {what} ({limit}): {cause}"), None)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::of(&Config::default())
+    }
+}
+
+/// Where mappers are made ready and run. Costs nothing until the first one is loaded.
+pub struct Sandbox {
+    limits: Limits,
+    purpose: Purpose,
+    compiler: PathBuf,
+    cache: Option<Cache>,
+    machine: OnceLock<Result<Arc<Machine>, String>>,
+    /// What is in use now, by the hash of its component: the same file in two triggers is one program.
+    programs: Mutex<HashMap<[u8; 32], Weak<Program>>>,
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").field("purpose", &self.purpose).finish_non_exhaustive()
+    }
+}
+
+/// The engine, its memory, its threads.
+struct Machine {
+    engine: Engine,
+    linker: Linker<State>,
+    workers: Workers,
+}
+
+/// A component that is compiled, checked, and ready to be instantiated.
+pub struct Program {
+    pre: bindings::PackPre<State>,
+    purpose: Purpose,
+    machine: Arc<Machine>,
+    pub about: About,
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("about", &self.about).finish_non_exhaustive()
+    }
+}
+
+/// What is known of a component.
+#[derive(Clone, Debug)]
+pub struct About {
+    pub bytes: usize,
+    pub sha256: [u8; 32],
+    /// The version of the mapper interface that it speaks.
+    pub interface: String,
+    pub producers: Vec<String>,
+    /// How long compiling took; `None` when it came from the cache.
+    pub compiled: Option<Duration>,
+}
+
+impl Sandbox {
+    pub fn new(config: &Config, purpose: Purpose, cache: Option<Cache>) -> Arc<Self> {
+        Arc::new(Self {
+            limits: Limits::of(config),
+            purpose,
+            compiler: config.mapper_compiler(),
+            cache,
+            machine: OnceLock::new(),
+            programs: Mutex::default(),
+        })
+    }
+
+    /// Makes a component ready, or says in the author's words why it can't be. Blocks for as long as compiling takes.
+    pub fn load(&self, component: &[u8]) -> Result<Arc<Program>, Refused> {
+        let anatomy = Anatomy::read(component)?;
+        let hash: [u8; 32] = Sha256::digest(component).into();
+        // Held while it compiles: two triggers of one file wait for one child.
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(program) = programs.get(&hash).and_then(Weak::upgrade) {
+            return Ok(program);
+        }
+        let program = Arc::new(self.prepare(component, hash, anatomy)?);
+        programs.retain(|_, known| known.strong_count() > 0);
+        programs.insert(hash, Arc::downgrade(&program));
+        Ok(program)
+    }
+
+    fn prepare(&self, component: &[u8], sha256: [u8; 32], anatomy: Anatomy) -> Result<Program, Refused> {
+        let machine = self.machine()?;
+        let id = Id::of(&sha256, &machine.engine);
+        let cached = self.cache.as_ref().and_then(|cache| cache.get(id, &machine.engine));
+        let (code, compiled) = if let Some(code) = cached {
+            (code, None)
+        } else {
+            let began = Instant::now();
+            let artefact = compile::compile(&self.compiler, component, self.purpose, &self.limits)?;
+            let code =
+                cache::revive(&machine.engine, &artefact).map_err(|error| self.limits.too_large(&error))?;
+            let took = began.elapsed();
+            if let Some(cache) = &self.cache {
+                cache.put(id, &artefact);
+            }
+            (code, Some(took))
+        };
+        let unfit = |error: wasmtime::Error| {
+            let help = "build it for the world `pack` of the WIT in `sdk/wit`".to_owned();
+            Refused::new(format!("this component does not fit the mapper interface: {error:#}"), help)
+        };
+        let pre = machine.linker.instantiate_pre(&code).map_err(unfit)?;
+        let pre = bindings::PackPre::new(pre).map_err(unfit)?;
+        let about = About {
+            bytes: component.len(),
+            sha256,
+            interface: anatomy.interface.unwrap_or_default(),
+            producers: anatomy.producers,
+            compiled,
+        };
+        let program = Program { pre, purpose: self.purpose, machine, about };
+        call::rehearse(&program, &self.limits).map_err(|reason| {
+            Refused::new(format!("this component can't be instantiated: {reason}"), None)
+        })?;
+        Ok(program)
+    }
+
+    fn machine(&self) -> Result<Arc<Machine>, Refused> {
+        let made = self.machine.get_or_init(|| {
+            let told = |error: &dyn fmt::Display| format!("mappers can't run here: {error}");
+            // One slot more than workers: a pack that is loaded tries its mappers while the others work.
+            let slots = u32::try_from(self.limits.workers + 1).unwrap_or(u32::MAX);
+            let engine = engine::pooled(&self.limits, self.purpose, slots)
+                .map_err(|error| told(&format!("{error:#}")))?;
+            let linker = Linker::new(&engine);
+            let workers = Workers::start(&engine, self.limits.workers, self.limits.stack_bytes_max)
+                .map_err(|error| told(&error))?;
+            Ok(Arc::new(Machine { engine, linker, workers }))
+        });
+        made.clone().map_err(|message| Refused::new(message, None))
+    }
+
+    /// A trigger's own use of a program.
+    pub fn mapper(&self, program: Arc<Program>, file: String, settings: String) -> Mapper {
+        Mapper {
+            program,
+            file,
+            settings: settings.into(),
+            own: Arc::new(Semaphore::new(self.limits.calls_per_trigger_max)),
+            limits: self.limits.clone(),
+            record: Arc::default(),
+        }
+    }
+}
+
+/// A trigger's mapper: a program, its settings, and its share of the workers.
+#[derive(Clone, Debug)]
+pub struct Mapper {
+    pub program: Arc<Program>,
+    /// Its file inside the pack.
+    pub file: String,
+    settings: Arc<str>,
+    /// What keeps one slow mapper from taking every worker.
+    own: Arc<Semaphore>,
+    limits: Limits,
+    pub record: Arc<Record>,
+}
+
+/// How a mapper has done since it was loaded.
+#[derive(Debug, Default)]
+pub struct Record {
+    pub calls: AtomicU64,
+    pub failures: AtomicU64,
+    /// In all, where it is counted: [`Purpose::Measure`].
+    pub fuel: AtomicU64,
+    /// When it last failed by its own fault, and how.
+    pub last_failure: Mutex<Option<(OffsetDateTime, String)>>,
+}
+
+impl Mapper {
+    /// Transforms one delivery; `now` is when a failure is said to have been.
+    pub async fn transform(&self, delivery: Delivery, now: OffsetDateTime) -> Called {
+        let Ok(Some(permits)) = timeout(self.limits.wait, self.permits()).await else {
+            let seconds = self.limits.wait.as_secs();
+            let reason =
+                format!("no worker was free for {} within {seconds} s (mapper_wait_seconds)", self.file);
+            return Called { result: Err(Failure::Busy(reason)), fuel: None, memory_bytes: 0 };
+        };
+        let (answer, answered) = oneshot::channel();
+        let (program, settings, limits) = (self.program.clone(), self.settings.clone(), self.limits.clone());
+        self.program.machine.workers.run(move || {
+            let called = call::transform(&program, &settings, &delivery, &limits);
+            // Given back here and not where it is waited for: a sender who hangs up must not let another call in
+            // while this one still runs.
+            drop(permits);
+            answer.send(called).ok();
+        });
+        let called = answered.await.unwrap_or_else(|_| Called {
+            result: Err(Failure::Failed("its worker broke".to_owned())),
+            fuel: None,
+            memory_bytes: 0,
+        });
+        self.record(&called, now);
+        called
+    }
+
+    /// First the trigger's own share, then a worker: who waits for the one keeps nobody from the other.
+    async fn permits(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let own = self.own.clone().acquire_owned().await.ok()?;
+        let slot = self.program.machine.workers.slots.clone().acquire_owned().await.ok()?;
+        Some((own, slot))
+    }
+
+    fn record(&self, called: &Called, now: OffsetDateTime) {
+        self.record.calls.fetch_add(1, Ordering::Relaxed);
+        self.record.fuel.fetch_add(called.fuel.unwrap_or_default(), Ordering::Relaxed);
+        if let Err(Failure::Failed(reason)) = &called.result {
+            self.record.failures.fetch_add(1, Ordering::Relaxed);
+            let mut last = self.record.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some((now, reason.clone()));
+        }
+    }
+}

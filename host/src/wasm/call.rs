@@ -1,0 +1,224 @@
+//! One call of a mapper: a fresh instance, a delivery in, events out, every way to fail told apart.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::Value;
+use wasmtime::{Store, Trap, UpdateDeadline};
+
+use super::{
+    Limits, Program, bindings::exports::hookpack::mapper::mapper as wit, engine::Purpose, meter::Meter,
+    workers,
+};
+use crate::json;
+
+/// What a mapper is given.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub trigger: String,
+    pub received_at: String,
+    /// Lower-case names; nothing in them is a credential.
+    pub headers: Vec<(String, String)>,
+    pub query: Vec<(String, String)>,
+    pub attributes: Vec<(String, String)>,
+    pub content_type: String,
+    /// The decoded request, one JSON document in UTF-8.
+    pub payload: Bytes,
+}
+
+/// What a mapper made of a delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Transformed {
+    Events(Vec<Event>),
+    /// Nothing to store, for this reason.
+    Skipped(String),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// One JSON document, as the mapper wrote it.
+    pub payload: String,
+    /// The same, read.
+    pub value: Value,
+    /// The event's own idempotency key.
+    pub key: Option<String>,
+}
+
+/// Why nothing came of a call; the reason is for the request log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The payload is none that the mapper understands.
+    InvalidPayload(String),
+    /// The mapper's own fault: it said so, it trapped, or it ran into a limit.
+    Failed(String),
+    /// No worker was free in time; the mapper never saw the delivery.
+    Busy(String),
+}
+
+/// A call and what it cost.
+#[derive(Clone, Debug)]
+pub struct Called {
+    pub result: Result<Transformed, Failure>,
+    /// Where it is counted: [`Purpose::Measure`].
+    pub fuel: Option<u64>,
+    pub memory_bytes: usize,
+}
+
+/// A mapper that has computed for so long is no longer in a hurry.
+const DEMOTED_AFTER: Duration = Duration::from_millis(10);
+/// A reason longer than this is cut: it goes into a row of the log.
+const REASON_CHARACTERS_MAX: usize = 1000;
+
+/// What belongs to one instance.
+pub(super) struct State {
+    meter: Meter,
+}
+
+/// Transforms one delivery in an instance that nobody used before and nobody will use again.
+pub(super) fn transform(program: &Program, settings: &str, delivery: &Delivery, limits: &Limits) -> Called {
+    let mut store = store(program, limits);
+    let given = store.get_fuel().ok();
+    let result = called(&mut store, program, settings, delivery, limits);
+    let fuel = given.and_then(|given| Some(given - store.get_fuel().ok()?));
+    Called { result, fuel, memory_bytes: store.data().meter.memory_bytes() }
+}
+
+/// Makes an instance and throws it away: what would fail for every delivery fails when the pack is loaded.
+pub(super) fn rehearse(program: &Program, limits: &Limits) -> Result<(), String> {
+    let mut store = store(program, limits);
+    match program.pre.instantiate(&mut store) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(reason(&error, &store, limits)),
+    }
+}
+
+fn store(program: &Program, limits: &Limits) -> Store<State> {
+    let engine = program.pre.engine();
+    let mut store = Store::new(engine, State { meter: Meter::new(limits) });
+    store.limiter(|state| &mut state.meter);
+    store.set_hostcall_fuel(limits.output_bytes_max);
+    if program.purpose == Purpose::Measure {
+        store.set_fuel(u64::MAX).ok();
+    }
+    // Before anything of the component runs: its start functions are code as well.
+    let (began, deadline) = (Instant::now(), limits.deadline);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        let taken = began.elapsed();
+        if taken >= deadline {
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        if taken >= DEMOTED_AFTER {
+            workers::demote();
+        }
+        Ok(UpdateDeadline::Continue(1))
+    });
+    store
+}
+
+fn called(
+    store: &mut Store<State>,
+    program: &Program,
+    settings: &str,
+    delivery: &Delivery,
+    limits: &Limits,
+) -> Result<Transformed, Failure> {
+    let Ok(payload) = std::str::from_utf8(&delivery.payload) else {
+        return Err(Failure::InvalidPayload("the payload is not UTF-8".to_owned()));
+    };
+    let (headers, query) = (borrowed(&delivery.headers), borrowed(&delivery.query));
+    let attributes = borrowed(&delivery.attributes);
+    let given = wit::Delivery {
+        context: wit::Context {
+            trigger: &delivery.trigger,
+            received_at: &delivery.received_at,
+            headers: &headers,
+            query: &query,
+            settings,
+            attributes: &attributes,
+        },
+        content_type: &delivery.content_type,
+        payload,
+    };
+    let instance = program.pre.instantiate(&mut *store);
+    let answer =
+        instance.and_then(|instance| instance.hookpack_mapper_mapper().call_transform(&mut *store, given));
+    match answer {
+        Ok(Ok(events)) if events.len() > limits.events_max => Err(Failure::Failed(format!(
+            "it returned {} events, {} are allowed (events_per_delivery_max)",
+            events.len(),
+            limits.events_max
+        ))),
+        Ok(Ok(events)) => {
+            let events: Vec<_> =
+                events.into_iter().enumerate().map(|(index, event)| read(index, event)).collect();
+            Ok(Transformed::Events(events.into_iter().collect::<Result<_, _>>().map_err(Failure::Failed)?))
+        }
+        Ok(Err(wit::MapError::Skip(reason))) => Ok(Transformed::Skipped(printable(&reason))),
+        Ok(Err(wit::MapError::InvalidPayload(reason))) => Err(Failure::InvalidPayload(printable(&reason))),
+        Ok(Err(wit::MapError::Failed(reason))) => Err(Failure::Failed(printable(&reason))),
+        Err(error) => Err(Failure::Failed(reason(&error, store, limits))),
+    }
+}
+
+fn borrowed(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
+    pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+/// What a mapper returns is text to wasmtime; that it is JSON, and not nested without end, is ours to see.
+fn read(index: usize, event: wit::Event) -> Result<Event, String> {
+    let value = json::parse(event.payload.as_bytes())
+        .map_err(|error| format!("event {index} that it returned is not valid JSON: {error}"))?;
+    Ok(Event { payload: event.payload, value, key: event.key.filter(|key| !key.is_empty()) })
+}
+
+/// Why a call broke off, with the name of the limit where it was one.
+fn reason(error: &wasmtime::Error, store: &Store<State>, limits: &Limits) -> String {
+    let reached = store.data().meter.reached;
+    match error.downcast_ref::<Trap>().copied() {
+        Some(Trap::Interrupt) => {
+            format!("it ran longer than {} ms (mapper_deadline_ms)", limits.deadline.as_millis())
+        }
+        Some(Trap::StackOverflow) => {
+            format!(
+                "it recursed deeper than {} bytes of stack (mapper_stack_bytes_max)",
+                limits.stack_bytes_max
+            )
+        }
+        trap => {
+            let cause = trap.map_or_else(|| printable(&error.root_cause().to_string()), told);
+            match reached {
+                Some("mapper_memory_bytes_max") => format!(
+                    "it wanted more than {} bytes of memory (mapper_memory_bytes_max): {cause}",
+                    limits.memory_bytes_max
+                ),
+                Some(limit) => format!(
+                    "it wanted more than {} table elements ({limit}): {cause}",
+                    limits.table_elements_max
+                ),
+                None if cause.contains("hostcalls") => {
+                    format!(
+                        "it returned more than {} bytes (mapper_output_bytes_max)",
+                        limits.output_bytes_max
+                    )
+                }
+                None => cause,
+            }
+        }
+    }
+}
+
+fn told(trap: Trap) -> String {
+    match trap {
+        Trap::UnreachableCodeReached => {
+            "it trapped: it panicked, or reached code that must not be reached".to_owned()
+        }
+        other => format!("it trapped: {}", other.to_string().trim_start_matches("wasm trap: ")),
+    }
+}
+
+/// A guest's words, as far as a row of the log takes them.
+fn printable(text: &str) -> String {
+    let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    visible.take(REASON_CHARACTERS_MAX).collect()
+}
