@@ -1,5 +1,6 @@
 //! Packs: folders of YAML turned, whole or not at all, into values that are ready to work.
 
+pub mod bundle;
 pub mod cases;
 pub mod diagnostics;
 mod folder;
@@ -21,7 +22,10 @@ mod yaml_faults;
 
 use std::{path::PathBuf, sync::Arc};
 
-pub use self::load::{Loaded, Reader, Refused, load_all, load_one};
+pub use self::{
+    load::{Loaded, Reader, Refused, load_all, load_one},
+    read_policy::is_name as is_ref,
+};
 use crate::{mapping::Mapping, matching::Match, policy::Policy, schema::Schema, selector::JsonPath};
 
 /// A pack as it runs.

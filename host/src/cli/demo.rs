@@ -215,6 +215,7 @@ async fn deliver(
         detail: logged.detail,
         events: stored_events(running, &answer["data"]).await?,
         body: Some(body),
+        fuel: None,
     };
     Ok((got, told))
 }

@@ -2,11 +2,18 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use anstyle::AnsiColor;
 use comfy_table::{ContentArrangement, Table, presets};
 
 /// A line on standard output. Whoever closed the pipe has read enough.
 pub(super) fn line(text: &str) {
-    drop(writeln!(io::stdout().lock(), "{text}"));
+    drop(writeln!(anstream::stdout().lock(), "{text}"));
+}
+
+/// The same in another look; in a pipe, or where nobody wants colours, the bare text.
+pub(super) fn styled(text: &str, color: AnsiColor) -> String {
+    let style = color.on_default();
+    format!("{style}{text}{style:#}")
 }
 
 pub(super) fn error(text: &str) {

@@ -1,50 +1,57 @@
 //! `hookpack pack`: work on packs, without a host; one file a command.
 
+mod bless;
+mod build;
+mod bundle;
 mod check;
+mod new;
+mod sdk;
 mod test;
+mod watch;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
 
-use super::{Output, Setup};
+use super::Setup;
 use crate::{
     pack::{self, Loaded, Reader},
-    wasm::Purpose,
+    wasm::{Purpose, Sandbox},
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Make a pack to begin with.
+    New(new::Args),
     /// Find every fault of a pack, or of every pack in a folder.
-    Check(Args),
+    Check(check::Args),
     /// Run a pack's test cases through the real pipeline, without a server or database.
-    Test(Args),
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// A pack, or a folder of packs.
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    Test(test::Args),
+    /// Build the mappers of a pack from their sources.
+    Build(build::Args),
+    /// Put a pack into one file.
+    Bundle(bundle::Args),
 }
 
 pub(super) async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
     let config = setup.config([])?;
+    let environment = &setup.environment;
     match command {
+        Command::New(args) => new::run(environment, &args),
         Command::Check(args) => {
-            let sandbox = setup.sandbox(&config, Purpose::Serve);
+            // Without a cache: how long each mapper takes to compile is one of the things to be told.
+            let sandbox = Sandbox::new(&config, Purpose::Serve, None);
             check::run(Reader { limits: &config, sandbox: &sandbox }, &args)
         }
         Command::Test(args) => {
             let sandbox = setup.sandbox(&config, Purpose::Measure);
-            test::run(Reader { limits: &config, sandbox: &sandbox }, &args).await
+            test::run(environment, Reader { limits: &config, sandbox: &sandbox }, &args).await
+        }
+        Command::Build(args) => build::run(environment, &args),
+        Command::Bundle(args) => {
+            let sandbox = setup.sandbox(&config, Purpose::Serve);
+            bundle::run(Reader { limits: &config, sandbox: &sandbox }, &args)
         }
     }
 }

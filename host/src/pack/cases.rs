@@ -27,6 +27,8 @@ pub struct Case {
     pub target_ref: String,
     /// Where it begins, for reports.
     pub at: Place,
+    /// Where `expect` begins: the place of its value.
+    pub expect_at: Place,
     pub request: CaseRequest,
     pub expect: Expect,
 }
@@ -62,6 +64,8 @@ pub struct Expect {
     pub detail: Option<String>,
     /// What the sender hears, word for word.
     pub body: Option<String>,
+    /// What its mappers may use at most, in wasmtime's fuel.
+    pub fuel_max: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -111,6 +115,7 @@ impl Case {
         Self {
             name: String::new(),
             target_ref: target_ref.to_owned(),
+            expect_at: at.clone(),
             at,
             request,
             expect: Expect::default(),

@@ -148,6 +148,7 @@ fn case(
         name: name?.to_owned(),
         target_ref: target_ref.to_owned(),
         at: table.at().clone(),
+        expect_at: table.get("expect").map_or_else(|| table.at().clone(), |node| node.at.clone()),
         request: request?,
         expect: expect?,
     })
@@ -265,8 +266,10 @@ fn sign(node: &Node, report: &mut Report) -> Option<Sign> {
     Some(Sign::Yes { secret, at })
 }
 
+const EXPECT_KEYS: [&str; 6] = ["status", "outcome", "events", "detail", "body", "fuel_max"];
+
 fn expect(pack: Option<&Pack>, node: &Node, report: &mut Report) -> Option<Expect> {
-    let table = Table::read(node, "`expect`", &["status", "outcome", "events", "detail", "body"], report)?;
+    let table = Table::read(node, "`expect`", &EXPECT_KEYS, report)?;
     let status =
         table.require("status", report).and_then(|node| read::integer(node, "`status`", 100..=599, report));
     let outcome = match table.get("outcome") {
@@ -292,7 +295,16 @@ fn expect(pack: Option<&Pack>, node: &Node, report: &mut Report) -> Option<Expec
         Some(node) => Some(read::string(node, "`body`", report)?.to_owned()),
         None => None,
     };
-    Some(Expect { status: u16::try_from(status?).ok()?, outcome, events, detail, body })
+    let fuel_max = match table.get("fuel_max").map(|node| (&node.value, &node.at)) {
+        None => None,
+        Some((Yaml::Number(number), _)) if number.as_u64().is_some() => number.as_u64(),
+        Some((_, at)) => {
+            let help = "write a whole number: what `pack test` shows, and some room".to_owned();
+            report.fault(at, "`fuel_max` must be a number of fuel", help);
+            return None;
+        }
+    };
+    Some(Expect { status: u16::try_from(status?).ok()?, outcome, events, detail, body, fuel_max })
 }
 
 fn expected_event(pack: Option<&Pack>, node: &Node, report: &mut Report) -> Option<ExpectedEvent> {

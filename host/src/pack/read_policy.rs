@@ -204,7 +204,7 @@ pub(super) fn name(node: &Node, key: &str, kind: &str, report: &mut Report) -> O
 }
 
 /// `^[a-z][a-z0-9_-]{0,62}$`
-fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     text.len() <= 63
         && text.starts_with(|first: char| first.is_ascii_lowercase())
         && text

@@ -1,0 +1,65 @@
+//! Waiting for an author to save something.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+
+/// Editors write a file in several steps; a build writes several files.
+const QUIET: Duration = Duration::from_millis(60);
+
+/// Looks at a folder and everything in it.
+pub(super) struct Watch {
+    _watcher: RecommendedWatcher,
+    events: Receiver<notify::Result<Event>>,
+}
+
+impl Watch {
+    pub(super) fn start(folder: &Path) -> Result<Self> {
+        let doing = || format!("watching {}", folder.display());
+        let (send, events) = mpsc::channel();
+        let mut watcher = notify::recommended_watcher(send).with_context(doing)?;
+        watcher.watch(folder, RecursiveMode::Recursive).with_context(doing)?;
+        Ok(Self { _watcher: watcher, events })
+    }
+
+    /// Blocks until something that counts was changed, and then until it is quiet again.
+    pub(super) fn changed(&self) -> Result<Vec<PathBuf>> {
+        let mut changed = Vec::new();
+        loop {
+            let event = if changed.is_empty() {
+                self.events.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                self.events.recv_timeout(QUIET)
+            };
+            match event {
+                Ok(Ok(event)) => changed.extend(paths(event)),
+                Ok(Err(error)) => return Err(error).context("watching"),
+                Err(RecvTimeoutError::Timeout) => return Ok(changed),
+                Err(RecvTimeoutError::Disconnected) => bail!("the watcher ended"),
+            }
+        }
+    }
+
+    /// Forgets what has gathered.
+    pub(super) fn so_far(&self) {
+        self.events.try_iter().for_each(drop);
+    }
+}
+
+/// The files of an event that an author could have saved.
+fn paths(event: Event) -> Vec<PathBuf> {
+    let reads_only = matches!(event.kind, EventKind::Access(_));
+    let ours = |path: &PathBuf| {
+        let hidden = |part: &std::ffi::OsStr| {
+            part.to_str()
+                .is_some_and(|part| part.starts_with('.') || part == "target" || part == "node_modules")
+        };
+        !path.iter().any(hidden)
+    };
+    if reads_only { Vec::new() } else { event.paths.into_iter().filter(ours).collect() }
+}
