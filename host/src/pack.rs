@@ -74,6 +74,6 @@ impl Pack {
     pub fn secret_names(&self) -> impl Iterator<Item = &str> {
         let policies =
             std::iter::once(&self.policy).chain(self.triggers.iter().map(|trigger| &trigger.policy));
-        policies.flat_map(|policy| &policy.secrets).map(String::as_str)
+        policies.flat_map(|policy| policy.secret_names())
     }
 }

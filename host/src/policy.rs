@@ -67,6 +67,12 @@ pub struct Respond {
 }
 
 impl Policy {
+    /// Every secret that it names.
+    pub fn secret_names(&self) -> impl Iterator<Item = &str> {
+        let handshakes = self.handshakes.iter().filter_map(Handshake::secret_name);
+        self.secrets.iter().map(String::as_str).chain(handshakes)
+    }
+
     pub fn admits(&self, source: IpAddr) -> bool {
         let source = source.to_canonical();
         self.ip_allowlist.as_ref().is_none_or(|list| list.iter().any(|net| net.contains(&source)))

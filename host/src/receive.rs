@@ -27,7 +27,6 @@ use crate::{
     host::Host,
     ingest::NotStored,
     model::{Answer, Delivery, DeliveryKey, LogRow, NewEvent, Outcome},
-    policy::Policy,
     registry::{Endpoint, Target},
     request::{Inbound, rfc3339},
     secret::SecretValue,
@@ -151,18 +150,13 @@ fn begin(host: &Host, peer: IpAddr, head: &Parts) -> LogRow {
     }
 }
 
-fn secrets_of(host: &Host, policy: &Policy) -> Vec<SecretValue> {
-    let known = host.secrets.load();
-    policy.secrets.iter().flat_map(|name| known.values(name)).cloned().collect()
-}
-
 /// Not paused, and its secrets are there: a trigger that is to verify and can't lets nobody through.
 fn open(host: &Host, endpoint: &Endpoint) -> Result<Vec<SecretValue>, Refusal> {
     if endpoint.paused {
         return Err(Refusal::paused());
     }
     let policy = endpoint.target.policy();
-    let secrets = secrets_of(host, policy);
+    let secrets = host.secrets.load().of(&policy.secrets);
     if policy.verify.needs_secret() && secrets.is_empty() {
         return Err(Refusal::secret_missing(&policy.secrets));
     }
@@ -171,8 +165,7 @@ fn open(host: &Host, endpoint: &Endpoint) -> Result<Vec<SecretValue>, Refusal> {
 
 /// The answer to a handshake, when the request is one that the policy declares.
 fn shake(host: &Host, endpoint: &Endpoint, request: &Inbound) -> Result<Option<Shaken>, Refusal> {
-    let secrets = secrets_of(host, endpoint.target.policy());
-    handshake(&endpoint.target, request, &host.public_url, &secrets, host.clock.now())
+    handshake(&endpoint.target, request, &host.public_url, &host.secrets.load(), host.clock.now())
 }
 
 /// Method, content type and encoding.

@@ -44,6 +44,11 @@ impl Secrets {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// The live values of all these names.
+    pub fn of(&self, names: &[String]) -> Vec<SecretValue> {
+        names.iter().flat_map(|name| self.values(name)).cloned().collect()
+    }
+
     pub fn insert(&mut self, name: impl Into<String>, values: Vec<SecretValue>) {
         self.0.insert(name.into(), values);
     }

@@ -33,7 +33,9 @@ fn handshake(node: &Node, report: &mut Report) -> Option<Handshake> {
         (Some(node), None) => {
             read::word(node, "proof of a handshake", &["signature"], report).map(|_| Proof::Signature)
         }
-        (None, Some(node)) => read_verify::token(node, report).map(Proof::Token),
+        (None, Some(node)) => {
+            read_verify::handshake_token(node, report).map(|(token, secret)| Proof::Token(token, secret))
+        }
         (Some(_), Some(node)) => {
             report.fault(&node.at, "a handshake asks for one proof", "keep `verify` or `token`".to_owned());
             None

@@ -3,6 +3,7 @@
 use super::{
     diagnostics::{Report, nearest},
     read::{self, Table},
+    read_policy,
     yaml::{Node, Yaml},
 };
 use crate::{
@@ -196,12 +197,26 @@ fn timestamp(
 }
 
 pub(super) fn token(node: &Node, report: &mut Report) -> Option<Token> {
+    token_with(node, &["header", "query", "json", "prefix"], report)
+}
+
+/// A handshake's token may have a secret of its own: its name.
+pub(super) fn handshake_token(node: &Node, report: &mut Report) -> Option<(Token, Option<String>)> {
+    let token = token_with(node, &["header", "query", "json", "prefix", "secret"], report)?;
+    let secret = match node.get("secret") {
+        Some(node) => Some(read_policy::name(node, "`secret`", "the name of a secret", report)?),
+        None => None,
+    };
+    Some((token, secret))
+}
+
+fn token_with(node: &Node, known: &[&str], report: &mut Report) -> Option<Token> {
     if let Some(name) = node.as_str() {
         let help = format!("say where it lies: `token: {{header: {name}}}`");
         report.fault(&node.at, "`token` must be a mapping, this is a string", help);
         return None;
     }
-    let table = Table::read(node, "`token`", &["header", "query", "json", "prefix"], report)?;
+    let table = Table::read(node, "`token`", known, report)?;
     let prefix = match table.get("prefix") {
         Some(node) => Some(read::string(node, "`prefix`", report)?.to_owned()),
         None => None,

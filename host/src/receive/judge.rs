@@ -16,7 +16,7 @@ use crate::{
     policy::{OnInvalid, Policy},
     registry::Target,
     request::Inbound,
-    secret::SecretValue,
+    secret::{SecretValue, Secrets},
     verify::{
         Seen,
         handshake::{Rejected, Shaken},
@@ -64,13 +64,17 @@ pub fn handshake(
     target: &Target,
     request: &Inbound,
     public_url: &str,
-    secrets: &[SecretValue],
+    known: &Secrets,
     now: OffsetDateTime,
 ) -> Result<Option<Shaken>, Refusal> {
     let policy = target.policy();
+    if policy.handshakes.is_empty() {
+        return Ok(None);
+    }
+    let secrets = known.of(&policy.secrets);
     let seen = Seen::new(request, public_url);
     for handshake in &policy.handshakes {
-        let shaken = handshake.shake(&seen, &policy.verify, secrets, now);
+        let shaken = handshake.shake(&seen, &policy.verify, &secrets, known, now);
         if let Some(shaken) = shaken.map_err(|Rejected(status)| Refusal::handshake(status))? {
             return Ok(Some(shaken));
         }

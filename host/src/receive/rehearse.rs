@@ -82,8 +82,8 @@ async fn story(
     now: OffsetDateTime,
 ) -> Result<Ended, Refusal> {
     let policy = target.policy();
-    let known: Vec<_> = policy.secrets.iter().flat_map(|name| secrets.values(name)).cloned().collect();
-    if let Some(shaken) = handshake(target, request, public_url, &known, now)? {
+    let known = secrets.of(&policy.secrets);
+    if let Some(shaken) = handshake(target, request, public_url, secrets, now)? {
         return Ok(Ended::Shaken(shaken));
     }
     if policy.verify.needs_secret() && known.is_empty() {

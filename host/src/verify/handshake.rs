@@ -7,7 +7,11 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::{Seen, Verify, token::Token};
-use crate::{request::HeaderLine, secret::SecretValue, selector::JsonPath};
+use crate::{
+    request::HeaderLine,
+    secret::{SecretValue, Secrets},
+    selector::JsonPath,
+};
 
 #[derive(Clone, Debug)]
 pub struct Handshake {
@@ -41,7 +45,8 @@ pub enum Proof {
     Nothing,
     /// The trigger's own signature.
     Signature,
-    Token(Token),
+    /// A token. With a secret of its own name, whoever learns it can't sign deliveries with it.
+    Token(Token, Option<String>),
 }
 
 #[derive(Clone, Debug)]
@@ -96,12 +101,21 @@ pub struct Shaken {
 pub struct Rejected(pub u16);
 
 impl Handshake {
+    /// The secret that it names beside the trigger's own.
+    pub fn secret_name(&self) -> Option<&str> {
+        match &self.proof {
+            Proof::Token(_, name) => name.as_deref(),
+            Proof::Nothing | Proof::Signature => None,
+        }
+    }
+
     /// Nothing when the request is not this handshake, or fails its proof and goes on like any other.
     pub fn shake(
         &self,
         seen: &Seen<'_>,
         verify: &Verify,
         secrets: &[SecretValue],
+        known: &Secrets,
         now: OffsetDateTime,
     ) -> Result<Option<Shaken>, Rejected> {
         if !self.when.holds(seen) {
@@ -110,7 +124,8 @@ impl Handshake {
         let proven = match &self.proof {
             Proof::Nothing => true,
             Proof::Signature => !secrets.is_empty() && verify.check(seen, secrets, now).is_ok(),
-            Proof::Token(token) => token.check(seen, secrets).is_ok(),
+            Proof::Token(token, None) => token.check(seen, secrets).is_ok(),
+            Proof::Token(token, Some(name)) => token.check(seen, known.values(name)).is_ok(),
         };
         if !proven {
             return self.reject_status.map_or(Ok(None), |status| Err(Rejected(status)));

@@ -15,7 +15,7 @@ pub(super) struct Meter {
     memory_bytes_max: usize,
     table_elements: usize,
     table_elements_max: usize,
-    /// The setting that the component ran into first.
+    /// The setting that the component ran into. An allocator that then made do with less is all right again.
     pub(super) reached: Option<&'static str>,
 }
 
@@ -39,17 +39,18 @@ impl ResourceLimiter for Meter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
         let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
         if total > self.memory_bytes_max {
-            self.reached.get_or_insert("mapper_memory_bytes_max");
+            self.reached = Some("mapper_memory_bytes_max");
             return Ok(false);
         }
         self.memory_bytes = total;
+        self.reached = None;
         Ok(true)
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> Result<bool> {
         let total = self.table_elements.saturating_add(desired.saturating_sub(current));
         if total > self.table_elements_max {
-            self.reached.get_or_insert("mapper_table_elements_max");
+            self.reached = Some("mapper_table_elements_max");
             return Ok(false);
         }
         self.table_elements = total;

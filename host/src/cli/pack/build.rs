@@ -113,11 +113,28 @@ fn flags(environment: &Environment, source: &Path) -> Vec<String> {
         "-Clink-arg=-zstack-size=65536".to_owned(),
         format!("--remap-path-prefix={}=/mapper", source.display()),
     ];
-    let cargo = environment.get("CARGO_HOME").map(PathBuf::from);
-    let home = || environment.get("HOME").map(|home| PathBuf::from(home).join(".cargo"));
-    let cargo = cargo.or_else(home);
-    flags.extend(cargo.map(|cargo| format!("--remap-path-prefix={}=/cargo", cargo.display())));
+    let home = environment.get("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    if let Some(cargo) = environment.get("CARGO_HOME").map(PathBuf::from).or(home) {
+        flags.push(format!("--remap-path-prefix={}=/cargo", cargo.display()));
+        // A mirror of the registry has another name; the last flag that fits counts.
+        for registry in fs::read_dir(cargo.join("registry/src")).into_iter().flatten().flatten() {
+            flags.push(format!("--remap-path-prefix={}=/registry", registry.path().display()));
+        }
+    }
+    // With the component `rust-src`, panics of the standard library name its local path.
+    if let (Some(sysroot), Some(commit)) =
+        (told_by_rustc(&["--print", "sysroot"], ""), told_by_rustc(&["-vV"], "commit-hash: "))
+    {
+        flags.push(format!("--remap-path-prefix={sysroot}/lib/rustlib/src/rust=/rustc/{commit}"));
+    }
     flags
+}
+
+/// The line of rustc's answer that begins so, without its beginning.
+fn told_by_rustc(arguments: &[&str], begins: &str) -> Option<String> {
+    let output = Command::new("rustc").args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(begins)).map(str::to_owned)
 }
 
 /// The path of the module among what cargo tells of the build.
@@ -133,11 +150,8 @@ fn module_of(messages: &[u8]) -> Option<PathBuf> {
 }
 
 fn ensure_target() -> Result<()> {
-    let libraries = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .output()
-        .context("rustc can't be started: install Rust (https://rustup.rs)")?;
-    let folder = PathBuf::from(String::from_utf8_lossy(&libraries.stdout).trim());
+    let folder = told_by_rustc(&["--print", "target-libdir", "--target", TARGET], "");
+    let folder = PathBuf::from(folder.context("rustc can't be started: install Rust (https://rustup.rs)")?);
     ensure!(folder.is_dir(), "Rust can't build for WebAssembly yet: run `rustup target add {TARGET}`");
     Ok(())
 }
