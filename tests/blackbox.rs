@@ -22,6 +22,8 @@ mod commands;
 mod crash;
 #[path = "blackbox/embedded.rs"]
 mod embedded;
+#[path = "blackbox/event_keys.rs"]
+mod event_keys;
 #[path = "blackbox/handshake.rs"]
 mod handshake;
 #[path = "blackbox/hostile_mappers.rs"]

@@ -78,7 +78,7 @@ pub struct Config {
     pub batch_rows_max: usize,
     /// Bytes of payload in one transaction (a single larger event goes alone).
     pub batch_bytes_max: usize,
-    /// Seconds that a delivery waits for a writer, and that its statement may take then; after them 503.
+    /// Seconds that a delivery waits for a writer, and that its transaction may take then; after them 503.
     pub store_wait_seconds: u64,
     /// Rows a second in the request log for requests that nobody vouches for (unknown keys, addresses
     /// over their rate); the rest is counted in the next such row.

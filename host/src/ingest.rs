@@ -1,5 +1,6 @@
 //! The group-commit writer: whatever waits goes to the database in one transaction; each is answered after it.
 
+mod settle;
 mod writer;
 
 use std::{

@@ -1,6 +1,7 @@
 //! The words that every room shares: outcomes, who owns an endpoint, what is handed to the store.
 
 use std::{
+    collections::HashMap,
     fmt,
     net::IpAddr,
     time::{Duration, Instant},
@@ -112,12 +113,36 @@ pub struct Answer {
     pub body: String,
 }
 
+impl Answer {
+    /// The same answer with other ids for some of its events, found where our JSON has them. What a pack lets the
+    /// host say instead is a fixed text, in which no fresh id stands.
+    #[must_use]
+    pub fn renamed(&self, ids: &HashMap<Uuid, Uuid>) -> Self {
+        const NAMES: &str = "\"event_id\":\"";
+        const ID_CHARS: usize = 36;
+        let mut body = String::with_capacity(self.body.len());
+        for part in self.body.split_inclusive(NAMES) {
+            let own = part.split_at_checked(ID_CHARS);
+            let named = own.and_then(|(id, rest)| Some((ids.get(&Uuid::try_parse(id).ok()?)?, rest)));
+            match named {
+                Some((id, rest)) => body.extend([&id.to_string(), rest]),
+                None => body.push_str(part),
+            }
+        }
+        Self { status: self.status, content_type: self.content_type.clone(), body }
+    }
+}
+
 /// One event, ready to be stored.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
     pub id: Uuid,
     pub pack_ref: String,
     pub trigger_ref: String,
+    /// What names it among the events of its trigger, if anything does: while `key_window` lasts, a second one
+    /// of that key is not stored again.
+    pub key: Option<String>,
+    pub key_window: Duration,
     /// One JSON document, the bytes as they are to be stored.
     pub payload: String,
     /// One JSON document.
@@ -185,4 +210,34 @@ pub struct Delivery {
     pub key: Option<DeliveryKey>,
     pub answer: Answer,
     pub log: LogRow,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, HashMap, Uuid};
+
+    #[test]
+    fn an_answer_is_renamed_wherever_it_names_the_event_and_nowhere_else() {
+        let [own, first, other] = [1, 2, 3].map(Uuid::from_u128);
+        let renamed = |body: String| {
+            let answer = Answer { status: 200, content_type: "application/json".to_owned(), body };
+            answer.renamed(&HashMap::from([(own, first)])).body
+        };
+        let answer = |a, b| {
+            format!(
+                r#"{{"data":{{"event_id":"{a}","message":"{own}","events":[{{"event_id":"{a}"}},{{"event_id":"{b}"}}]}}}}"#
+            )
+        };
+        assert_eq!(renamed(answer(own, other)), answer(first, other));
+        assert_eq!(renamed(answer(other, own)), answer(other, first));
+        for fixed in [
+            "",
+            "[accepted]",
+            r#""event_id":""#,
+            r#""event_id":"short"#,
+            r#"{"event_id":"éééééééééééééééééééé"}"#,
+        ] {
+            assert_eq!(renamed(fixed.to_owned()), fixed);
+        }
+    }
 }

@@ -58,6 +58,9 @@ pub enum KeySource {
     BodyDigest,
 }
 
+/// For how long keys are remembered when nobody says otherwise: most senders try again for up to three days.
+pub const DEFAULT_WINDOW: Duration = Duration::from_hours(72);
+
 /// What a sender wants to hear instead of our JSON.
 #[derive(Clone, Debug)]
 pub struct Respond {
@@ -71,6 +74,11 @@ impl Policy {
     pub fn secret_names(&self) -> impl Iterator<Item = &str> {
         let handshakes = self.handshakes.iter().filter_map(Handshake::secret_name);
         self.secrets.iter().map(String::as_str).chain(handshakes)
+    }
+
+    /// For how long an event's own key is remembered: as long as a delivery's would be.
+    pub fn event_key_window(&self) -> Duration {
+        self.idempotency.as_ref().map_or(DEFAULT_WINDOW, |rule| rule.window)
     }
 
     pub fn admits(&self, source: IpAddr) -> bool {
@@ -106,12 +114,37 @@ impl Idempotency {
                 Selected::Nothing | Selected::Many(_) => return None,
             },
         };
-        if key.is_empty() {
-            None
-        } else if key.len() > KEY_BYTES_MAX || key.contains('\0') {
-            Some(format!("sha256:{}", hex::encode(Sha256::digest(key.as_bytes()))))
-        } else {
-            Some(key)
+        storable_key(key)
+    }
+}
+
+/// The key of a delivery or an event as the store takes it: a long one, and one that a text column can't hold,
+/// as its digest; an empty one is none.
+pub fn storable_key(key: String) -> Option<String> {
+    if key.is_empty() {
+        None
+    } else if key.len() > KEY_BYTES_MAX || key.contains('\0') {
+        Some(format!("sha256:{}", hex::encode(Sha256::digest(key.as_bytes()))))
+    } else {
+        Some(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::storable_key;
+
+    #[test]
+    fn a_key_is_stored_as_it_is_unless_it_is_empty_or_too_much_for_a_column() {
+        let kept = |key: &str| storable_key(key.to_owned());
+        assert_eq!(kept(""), None);
+        for plain in ["wamid.HBgL", " ", "é🦀", &"x".repeat(400)] {
+            assert_eq!(kept(plain).as_deref(), Some(plain));
         }
+        for too_much in ["a\0b", &"x".repeat(401)] {
+            let digest = kept(too_much).unwrap();
+            assert!(digest.starts_with("sha256:") && digest.len() == 71, "{digest}");
+        }
+        assert_ne!(kept(&"x".repeat(401)), kept(&"x".repeat(402)));
     }
 }

@@ -38,7 +38,7 @@ use crate::{
 #[derive(Debug)]
 pub enum Receipt {
     Answered(Answer),
-    /// The same answer as the first delivery of this key got.
+    /// The same answer as the first delivery of this key got, or the ids of events that all were there already.
     Replayed(Answer),
     /// A handshake's own answer.
     Shaken(Shaken),
@@ -47,7 +47,7 @@ pub enum Receipt {
 
 /// How a request ended that was not refused.
 enum Ended {
-    Stored(Stored, Answer),
+    Stored(Stored),
     Ignored(Answer),
     Shaken(Shaken),
 }
@@ -58,8 +58,8 @@ pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Bo
     let mut log = begin(host, peer, &head);
     let id = log.id;
     let receipt = match story(host, key, head, body, &mut log).await {
-        Ok(Ended::Stored(Stored::First, answer)) => Receipt::Answered(answer),
-        Ok(Ended::Stored(Stored::Repeated(answer), _)) => Receipt::Replayed(answer),
+        Ok(Ended::Stored(Stored::First(answer))) => Receipt::Answered(answer),
+        Ok(Ended::Stored(Stored::Repeated(answer))) => Receipt::Replayed(answer),
         Ok(Ended::Ignored(answer)) => {
             log.status = answer.status;
             log.outcome = Outcome::Ignored;
@@ -118,9 +118,8 @@ async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow
     let Some(delivery) = deliverable(&endpoint.target, &request, judged, log) else {
         return Ok(Ended::Ignored(ignored(&endpoint.target)));
     };
-    let answer = delivery.answer.clone();
     match host.ingest.store(delivery).await {
-        Ok(stored) => Ok(Ended::Stored(stored, answer)),
+        Ok(stored) => Ok(Ended::Stored(stored)),
         Err(NotStored::Full) => Err(Refusal::store_full()),
         Err(NotStored::Unavailable) => Err(Refusal::store_away()),
         Err(NotStored::Refused(reason)) => Err(Refusal::store_refused(reason)),
@@ -218,6 +217,9 @@ fn deliverable(target: &Target, request: &Inbound, judged: Judged, log: &mut Log
 }
 
 /// `{"data": {"event_id", "trigger_ref", "received_at", "message", "events"?}}`
+///
+/// Made before anything is stored. What turns out to have been stored before gets its first id in this very text
+/// (`Answer::renamed`).
 #[derive(Serialize)]
 struct Accepted<'a> {
     data: AcceptedData<'a>,

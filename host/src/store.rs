@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod embedded;
 pub mod endpoints;
+pub mod event_keys;
 pub mod events;
 pub mod requests;
 pub mod tokens;

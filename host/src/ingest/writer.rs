@@ -16,14 +16,18 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{GRACE, LOG_ROWS_WAITING_MAX, NotStored, Queues, Waiting};
+use super::{
+    GRACE, LOG_ROWS_WAITING_MAX, NotStored, Queues, Waiting,
+    settle::{Settled, Told, settle},
+};
 use crate::{
     clock::Clock,
     config::Config,
     model::{Answer, Delivery, LogRow, Outcome},
     store::{
         Database,
-        batch::{self, AnswerRow, Stored},
+        batch::{self, Stored},
+        event_keys,
     },
 };
 
@@ -37,7 +41,7 @@ pub(super) struct Writer {
     clock: Clock,
     rows_max: usize,
     bytes_max: usize,
-    /// A statement that takes longer than its own time limit has lost its server.
+    /// A batch that takes longer than its statement may has lost its server, or is given up between two statements.
     statement_wait: Duration,
 }
 
@@ -50,8 +54,6 @@ struct Batch {
 
 /// Owner and key of a delivery.
 type OwnedKey = (String, String);
-/// What was answered to the first delivery of a key, and its event.
-type Told = (Answer, Option<Uuid>);
 
 /// How the database failed; it decides what to do with the batch.
 enum Failure {
@@ -68,7 +70,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How soon rows of the log are tried again after the database was away, and how many are written at a time.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(500);
 const LOG_ROWS_MAX: usize = 1000;
-/// How often deliveries whose window is over are forgotten, and how many at a time.
+/// How often keys whose window is over are forgotten, and how many of each kind at a time.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 const SWEEP_ROWS: i64 = 1000;
 
@@ -84,11 +86,11 @@ impl Writer {
             queues,
             queued_bytes,
             // Postgres itself ends what takes too long: a statement that is only left behind could still commit
-            // when nobody counts on it any more.
-            options: database
-                .options
-                .clone()
-                .options([("statement_timeout", format!("{}s", config.store_wait_seconds))]),
+            // when nobody counts on it any more, and a transaction that lost its host would keep others from its keys.
+            options: database.options.clone().options(
+                ["statement_timeout", "idle_in_transaction_session_timeout"]
+                    .map(|limit| (limit, format!("{}s", config.store_wait_seconds))),
+            ),
             connection: None,
             backlog: Vec::new(),
             clock,
@@ -174,7 +176,7 @@ impl Writer {
                 continue;
             }
             match self.try_until_deadline(&batch).await {
-                Ok(outcomes) => self.answer_all(batch, outcomes, &mut answers).await,
+                Ok(settled) => self.answer_all(batch, settled, &mut answers).await,
                 Err(Failure::Raised(reason)) if batch.len() == 1 => {
                     tracing::error!(request = %batch[0].delivery.log.id, %reason, "the database refuses a delivery for now");
                     reply_all(batch, &NotStored::Unavailable);
@@ -198,7 +200,7 @@ impl Writer {
     }
 
     /// Tries a batch until its first waiter would give up; ids are the host's, so trying again is safe.
-    async fn try_until_deadline(&mut self, batch: &[Waiting]) -> Result<Vec<Outcomes>, Failure> {
+    async fn try_until_deadline(&mut self, batch: &[Waiting]) -> Result<Vec<Settled>, Failure> {
         let deadline = batch.iter().map(|waiting| waiting.deadline).min().unwrap_or_else(Instant::now);
         let deliveries: Vec<&Delivery> = batch.iter().map(|waiting| &waiting.delivery).collect();
         loop {
@@ -220,65 +222,40 @@ impl Writer {
         &mut self,
         deliveries: &[&Delivery],
         deadline: Instant,
-    ) -> Result<Vec<Outcomes>, Failure> {
+    ) -> Result<Vec<Settled>, Failure> {
         let wait = self.statement_wait;
         let connection = self.connection().await?;
         if Instant::now() >= deadline {
             return Err(Failure::Away("connecting took too long".to_owned()));
         }
-        let first: HashSet<Uuid> =
-            within(wait, batch::store(connection, deliveries)).await?.into_iter().collect();
-        let lost: Vec<&Delivery> = deliveries
-            .iter()
-            .filter(|delivery| delivery.key.is_some() && !first.contains(&delivery.log.id))
-            .copied()
-            .collect();
-        let answers = if lost.is_empty() {
-            Vec::new()
-        } else {
-            within(wait, batch::answers(connection, &lost)).await?
-        };
-        let answers: HashMap<(&str, &str), &AnswerRow> =
-            answers.iter().map(|row| ((row.owner_ref.as_str(), row.key.as_str()), row)).collect();
-        let outcome = |delivery: &&Delivery| match &delivery.key {
-            Some(key) if !first.contains(&delivery.log.id) => {
-                match answers.get(&(key.owner_ref.as_str(), key.key.as_str())) {
-                    // Its own row: this batch was committed by an earlier try whose answer was lost.
-                    Some(row) if row.request_id == delivery.log.id => Outcomes::First,
-                    Some(row) => Outcomes::Repeated(row.answer(), row.event_id),
-                    // Forgotten between the two statements: its window has just ended.
-                    None => Outcomes::Again,
-                }
-            }
-            _ => Outcomes::First,
-        };
-        Ok(deliveries.iter().map(outcome).collect())
+        within(wait, settle(connection, deliveries)).await
     }
 
     async fn answer_all(
         &mut self,
         batch: Vec<Waiting>,
-        outcomes: Vec<Outcomes>,
+        settled: Vec<Settled>,
         answers: &mut HashMap<OwnedKey, Told>,
     ) {
         let mut repetitions = Vec::new();
-        for (waiting, outcome) in batch.into_iter().zip(outcomes) {
-            let key = waiting.delivery.key.clone().map(|key| (key.owner_ref, key.key));
-            let result = match outcome {
-                Outcomes::First => {
-                    answers.extend(key.map(|key| {
-                        (key, (waiting.delivery.answer.clone(), batch::event_id(&waiting.delivery)))
-                    }));
-                    Ok(Stored::First)
+        for (Waiting { delivery, answer, .. }, settled) in batch.into_iter().zip(settled) {
+            let event_id = batch::event_id(&delivery);
+            let (told, again) = match settled {
+                Settled::First => (Told { answer: delivery.answer, event_id }, false),
+                Settled::Overlapping { told, before } => (told, before == delivery.events.len()),
+                Settled::Repeated(told) => {
+                    repetitions.push((repetition(&delivery.log, &told.answer), told.event_id));
+                    (told, true)
                 }
-                Outcomes::Repeated(answer, event_id) => {
-                    answers.extend(key.map(|key| (key, (answer.clone(), event_id))));
-                    repetitions.push((repetition(&waiting.delivery.log, &answer), event_id));
-                    Ok(Stored::Repeated(answer))
+                Settled::Again => {
+                    reply(answer, Err(NotStored::Unavailable));
+                    continue;
                 }
-                Outcomes::Again => Err(NotStored::Unavailable),
             };
-            reply(waiting.answer, result);
+            if let Some(key) = delivery.key {
+                answers.insert((key.owner_ref, key.key), told.clone());
+            }
+            reply(answer, Ok(if again { Stored::Repeated(told.answer) } else { Stored::First(told.answer) }));
         }
         self.write_logs(repetitions).await;
     }
@@ -289,9 +266,9 @@ impl Writer {
         for waiting in twins {
             let key = waiting.delivery.key.clone().map(|key| (key.owner_ref, key.key));
             let result = match key.and_then(|key| answers.get(&key)) {
-                Some((answer, event_id)) => {
-                    repetitions.push((repetition(&waiting.delivery.log, answer), *event_id));
-                    Ok(Stored::Repeated(answer.clone()))
+                Some(told) => {
+                    repetitions.push((repetition(&waiting.delivery.log, &told.answer), told.event_id));
+                    Ok(Stored::Repeated(told.answer.clone()))
                 }
                 // The first of them failed: this one is told to come again.
                 None => Err(NotStored::Unavailable),
@@ -338,7 +315,11 @@ impl Writer {
         let (wait, now) = (self.statement_wait, self.clock.now());
         loop {
             let Ok(connection) = self.connection().await else { return };
-            match within(wait, batch::forget_expired(connection, now, SWEEP_ROWS)).await {
+            let forgotten = async {
+                let deliveries = batch::forget_expired(connection, now, SWEEP_ROWS).await?;
+                Ok(deliveries.max(event_keys::forget_expired(connection, now, SWEEP_ROWS).await?))
+            };
+            match within(wait, forgotten).await {
                 Ok(forgotten) if forgotten >= SWEEP_ROWS.unsigned_abs() => {}
                 Ok(_) => return,
                 Err(_) => {
@@ -356,13 +337,6 @@ impl Writer {
         };
         Ok(self.connection.insert(connection))
     }
-}
-
-/// What the database did with one delivery of a batch.
-enum Outcomes {
-    First,
-    Repeated(Answer, Option<Uuid>),
-    Again,
 }
 
 /// The deliveries whose time is not over: the others are answered, or their senders have gone.

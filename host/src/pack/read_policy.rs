@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::RateLimit,
-    policy::{Idempotency, KeySource, OnInvalid, Policy, Respond},
+    policy::{DEFAULT_WINDOW, Idempotency, KeySource, OnInvalid, Policy, Respond},
     selector::Selector,
     verify::Verify,
 };
@@ -36,7 +36,6 @@ const KEYS: [&str; 13] = [
 ];
 
 const PAYLOAD_SIZE_LIMIT_KB: u32 = 1024;
-const WINDOW_HOURS: u32 = 72;
 
 /// Reads what a trigger demands; `at` is where to point when nothing is written.
 pub(super) fn of_trigger(
@@ -289,16 +288,13 @@ fn idempotency(node: &Node, report: &mut Report) -> Option<Idempotency> {
         }
         Some(KeySource::Select(selector))
     });
-    let hours = table
-        .get("window_hours")
-        .map_or(Some(WINDOW_HOURS), |node| read::integer(node, "`window_hours`", 1..=8760, report));
+    let window = table.get("window_hours").map_or(Some(DEFAULT_WINDOW), |node| {
+        let hours = read::integer(node, "`window_hours`", 1..=8760, report)?;
+        Some(Duration::from_hours(hours.into()))
+    });
     let required =
         table.get("required").map_or(Some(false), |node| read::boolean(node, "`required`", report));
-    Some(Idempotency {
-        key: key?,
-        window: Duration::from_secs(u64::from(hours?) * 3600),
-        required: required?,
-    })
+    Some(Idempotency { key: key?, window: window?, required: required? })
 }
 
 fn respond(node: &Node, report: &mut Report) -> Option<Respond> {

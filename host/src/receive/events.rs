@@ -14,7 +14,7 @@ use crate::{
     mapping::{self, Given, Made},
     model::{NewEvent, Outcome, Quarantined},
     pack::Trigger,
-    policy::Policy,
+    policy::{Policy, storable_key},
     request::Inbound,
     schema::Violation,
     selector::{JsonPath, Selected},
@@ -150,7 +150,7 @@ impl Maker<'_> {
     fn add(
         &mut self,
         payload: String,
-        _key: Option<String>,
+        key: Option<String>,
         produced: &mut Produced,
     ) -> Result<(), NotProduced> {
         let Limits { events_max, event_bytes_max, delivery_bytes_max } = self.limits;
@@ -178,6 +178,8 @@ impl Maker<'_> {
             id: Uuid::now_v7(),
             pack_ref: self.trigger.pack_ref.clone(),
             trigger_ref: self.trigger.reference.clone(),
+            key: key.and_then(storable_key),
+            key_window: self.trigger.policy.event_key_window(),
             payload,
             metadata,
         });

@@ -10,16 +10,17 @@ use uuid::Uuid;
 use super::text;
 use crate::model::{Answer, Delivery, LogRow};
 
-/// What the database did with one delivery.
+/// What the database did with one delivery, and what its sender hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// It was the first of its key, or has none.
-    First,
-    /// Another was first; the answer that one got.
+    /// It was the first of its key, or has none; the answer names events that were stored before by their first ids.
+    First(Answer),
+    /// Another was first, with the answer that this one gets; or all its events were stored before.
     Repeated(Answer),
 }
 
 /// Stores a batch in one transaction; of the deliveries with a key, the ids of those that were first come back.
+/// Events with a key of their own are left to [`super::event_keys::claim`].
 ///
 /// Keys are claimed in one order everywhere, so that writers wait for each other and never deadlock. Ids are
 /// made by the host, so that a batch whose answer was lost can be sent again.
@@ -275,7 +276,7 @@ impl<'a> Events<'a> {
     fn of(deliveries: &[&'a Delivery]) -> Self {
         let mut rows = Self::default();
         for delivery in deliveries {
-            for event in &delivery.events {
+            for event in delivery.events.iter().filter(|event| event.key.is_none()) {
                 rows.id.push(event.id);
                 rows.request_id.push(delivery.log.id);
                 rows.pack_ref.push(&event.pack_ref);

@@ -224,7 +224,7 @@ fn got(rehearsed: rehearse::Rehearsed) -> Got {
     let event = |event: &crate::model::NewEvent| GotEvent {
         trigger: event.trigger_ref.clone(),
         payload: serde_json::from_str(&event.payload).unwrap_or_default(),
-        key: rehearsed.key.clone(),
+        key: event.key.clone().or_else(|| rehearsed.key.clone()),
     };
     Got {
         status: rehearsed.status,

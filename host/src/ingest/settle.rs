@@ -1,0 +1,175 @@
+//! One batch in one transaction: which of its deliveries and events are the first, and what their senders hear.
+
+use std::collections::{HashMap, HashSet, hash_map::Entry};
+
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use crate::{
+    model::{Answer, Delivery, Outcome},
+    store::{
+        batch::{self, AnswerRow},
+        event_keys::{self, Correction, Keyed},
+    },
+};
+
+/// What the database did with one delivery of a batch.
+pub(super) enum Settled {
+    /// Stored as it came.
+    First,
+    /// Stored, but for so many of its events that were stored before; its row of the log says so already.
+    Overlapping { told: Told, before: usize },
+    /// Another delivery was the first of its key.
+    Repeated(Told),
+    /// Another was the first, and its answer was forgotten in this moment: its window has just ended.
+    Again,
+}
+
+/// What a delivery's sender hears, and the first event of it.
+#[derive(Clone)]
+pub(super) struct Told {
+    pub(super) answer: Answer,
+    pub(super) event_id: Option<Uuid>,
+}
+
+/// Stores a batch of deliveries of which no two have one key: what became of each, in their order.
+pub(super) async fn settle(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Result<Vec<Settled>> {
+    if !deliveries.iter().any(|delivery| delivery.events.iter().any(|event| event.key.is_some())) {
+        // The statement is a transaction by itself: without event keys nothing else goes over the wire.
+        return settle_deliveries(db, deliveries).await;
+    }
+    let mut transaction = db.begin().await?;
+    match settle_all(&mut transaction, deliveries).await {
+        Ok(settled) => {
+            transaction.commit().await?;
+            Ok(settled)
+        }
+        Err(error) => {
+            // Now rather than with the next batch: other writers may wait for the keys.
+            transaction.rollback().await.ok();
+            Err(error)
+        }
+    }
+}
+
+async fn settle_all(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Result<Vec<Settled>> {
+    let mut settled = settle_deliveries(db, deliveries).await?;
+    settle_events(db, deliveries, &mut settled).await?;
+    Ok(settled)
+}
+
+/// Claims the keys of deliveries and stores what belongs to those that are the first.
+async fn settle_deliveries(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Result<Vec<Settled>> {
+    let first: HashSet<Uuid> = batch::store(db, deliveries).await?.into_iter().collect();
+    let is_first = |delivery: &Delivery| delivery.key.is_none() || first.contains(&delivery.log.id);
+    let others: Vec<&Delivery> = deliveries.iter().copied().filter(|delivery| !is_first(delivery)).collect();
+    let answers = if others.is_empty() { Vec::new() } else { batch::answers(db, &others).await? };
+    let answers: HashMap<(&str, &str), &AnswerRow> =
+        answers.iter().map(|row| ((row.owner_ref.as_str(), row.key.as_str()), row)).collect();
+    let settled = deliveries.iter().map(|delivery| match &delivery.key {
+        Some(key) if !is_first(delivery) => match answers.get(&(key.owner_ref.as_str(), key.key.as_str())) {
+            // Its own row: this batch was committed by an earlier try whose answer was lost.
+            Some(row) if row.request_id == delivery.log.id => Settled::First,
+            Some(row) => Settled::Repeated(Told { answer: row.answer(), event_id: row.event_id }),
+            None => Settled::Again,
+        },
+        _ => Settled::First,
+    });
+    Ok(settled.collect())
+}
+
+/// Claims the keys that the events of first deliveries bring along, stores those events, and corrects what is
+/// said of deliveries with events that were stored before.
+///
+/// When an earlier try committed this batch and its answer was lost, its events hold their keys already, and
+/// everything comes out as it did then.
+async fn settle_events(
+    db: &mut PgConnection,
+    deliveries: &[&Delivery],
+    settled: &mut [Settled],
+) -> sqlx::Result<()> {
+    let is_first = |settled: &Settled| matches!(settled, Settled::First);
+    let firsts = deliveries.iter().zip(settled.iter()).filter(|(_, settled)| is_first(settled));
+    let holders = claim_all(db, firsts.flat_map(|(delivery, _)| keyed(delivery))).await?;
+    for (delivery, settled) in deliveries.iter().zip(settled.iter_mut()) {
+        let before = stored_before(delivery, &holders);
+        if is_first(settled) && !before.is_empty() {
+            let told = Told {
+                answer: delivery.answer.renamed(&before),
+                event_id: batch::event_id(delivery).map(|id| before.get(&id).copied().unwrap_or(id)),
+            };
+            *settled = Settled::Overlapping { told, before: before.len() };
+        }
+    }
+    let settled = deliveries.iter().zip(settled.iter());
+    let corrections: Vec<_> =
+        settled.filter_map(|(delivery, settled)| correction(delivery, settled)).collect();
+    if corrections.is_empty() { Ok(()) } else { event_keys::correct(db, &corrections).await }
+}
+
+/// What tells events apart: trigger and key.
+type EventKey<'a> = (&'a str, &'a str);
+
+/// For every key of these events, the event that is stored under it: the first of them, or one from before.
+async fn claim_all<'a>(
+    db: &mut PgConnection,
+    events: impl Iterator<Item = Keyed<'a>>,
+) -> sqlx::Result<HashMap<EventKey<'a>, Uuid>> {
+    let mut holders = HashMap::new();
+    // Of twins the first is asked for: one statement can't claim a key twice.
+    let firsts: Vec<Keyed<'_>> = events
+        .filter(|keyed| match holders.entry((keyed.event.trigger_ref.as_str(), keyed.key)) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(keyed.event.id);
+                true
+            }
+            Entry::Occupied(_) => false,
+        })
+        .collect();
+    let claimed: HashSet<Uuid> = event_keys::claim(db, &firsts).await?.into_iter().collect();
+    let others: Vec<Keyed<'_>> =
+        firsts.into_iter().filter(|keyed| !claimed.contains(&keyed.event.id)).collect();
+    if others.is_empty() {
+        return Ok(holders);
+    }
+    let before = event_keys::holders(db, &others).await?;
+    let before: HashMap<Uuid, Uuid> = before.into_iter().map(|row| (row.asked, row.first)).collect();
+    for id in holders.values_mut().filter(|id| !claimed.contains(*id)) {
+        // It is there, for its row is locked; were it not, nothing may be acknowledged.
+        *id = *before.get(id).ok_or(sqlx::Error::RowNotFound)?;
+    }
+    Ok(holders)
+}
+
+fn keyed(delivery: &Delivery) -> impl Iterator<Item = Keyed<'_>> {
+    delivery.events.iter().filter_map(|event| {
+        Some(Keyed { event, key: event.key.as_deref()?, received_at: delivery.log.received_at })
+    })
+}
+
+/// The events of a delivery that were stored before, each with the id that it has there.
+fn stored_before(delivery: &Delivery, holders: &HashMap<EventKey<'_>, Uuid>) -> HashMap<Uuid, Uuid> {
+    let before = keyed(delivery).filter_map(|keyed| {
+        let first = *holders.get(&(keyed.event.trigger_ref.as_str(), keyed.key))?;
+        (first != keyed.event.id).then_some((keyed.event.id, first))
+    });
+    before.collect()
+}
+
+/// What the rows of a delivery are to say after all.
+fn correction<'a>(delivery: &'a Delivery, settled: &'a Settled) -> Option<Correction<'a>> {
+    let Settled::Overlapping { told, before } = settled else { return None };
+    let all = delivery.events.len();
+    let counted = format!("{before} of {all} events were stored before");
+    Some(Correction {
+        delivery,
+        answer: &told.answer,
+        event_id: told.event_id,
+        outcome: if *before == all { Outcome::Duplicate } else { delivery.log.outcome },
+        detail: delivery
+            .log
+            .detail
+            .as_ref()
+            .map_or_else(|| counted.clone(), |told| format!("{told}; {counted}")),
+    })
+}
