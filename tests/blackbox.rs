@@ -22,6 +22,8 @@ mod commands;
 mod crash;
 #[path = "blackbox/embedded.rs"]
 mod embedded;
+#[path = "blackbox/event_key_faults.rs"]
+mod event_key_faults;
 #[path = "blackbox/event_keys.rs"]
 mod event_keys;
 #[path = "blackbox/handshake.rs"]

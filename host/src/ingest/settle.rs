@@ -91,9 +91,11 @@ async fn settle_events(
     let is_first = |settled: &Settled| matches!(settled, Settled::First);
     let firsts = deliveries.iter().zip(settled.iter()).filter(|(_, settled)| is_first(settled));
     let holders = claim_all(db, firsts.flat_map(|(delivery, _)| keyed(delivery))).await?;
-    for (delivery, settled) in deliveries.iter().zip(settled.iter_mut()) {
+    for (delivery, settled) in
+        deliveries.iter().zip(settled.iter_mut()).filter(|(_, settled)| is_first(settled))
+    {
         let before = stored_before(delivery, &holders);
-        if is_first(settled) && !before.is_empty() {
+        if !before.is_empty() {
             let told = Told {
                 answer: delivery.answer.renamed(&before),
                 event_id: batch::event_id(delivery).map(|id| before.get(&id).copied().unwrap_or(id)),
