@@ -14,6 +14,8 @@ mod guests;
 #[path = "blackbox/harness.rs"]
 mod harness;
 
+#[path = "blackbox/author_tools.rs"]
+mod author_tools;
 #[path = "blackbox/broken_packs.rs"]
 mod broken_packs;
 #[path = "blackbox/commands.rs"]

@@ -299,6 +299,16 @@ impl Mapper {
         called
     }
 
+    /// The same on the thread that asks, past shares, workers and record: what a call by itself costs.
+    pub fn transform_here(&self, delivery: &Delivery) -> Called {
+        call::transform(&self.program, &self.settings, delivery, &self.limits)
+    }
+
+    /// Makes an instance and throws it away, on the thread that asks.
+    pub fn instantiate_here(&self) -> Result<(), String> {
+        call::rehearse(&self.program, &self.limits)
+    }
+
     /// First the trigger's own share, then a worker: who waits for the one keeps nobody from the other.
     async fn permits(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
         let own = self.own.clone().acquire_owned().await.ok()?;

@@ -168,7 +168,7 @@ mod tests {
     fn a_value_is_written_as_yaml_that_reads_the_same() {
         let value = json!({
             "a": "plain text", "b": "no", "c": "1.0", "d": "x: y", "": [], "e f": {}, "q\"": "tab\t",
-            "list": [1, {"x": 1.5, "y": [[], [2, {"z": null}]]}, "s", [["deep"]]], "n": 12345678901234567890_u64,
+            "list": [1, {"x": 1.5, "y": [[], [2, {"z": null}]]}, "s", [["deep"]]], "n": 12_345_678_901_234_567_890_u64,
         });
         let mut lines = Vec::new();
         yaml(&value, 2, &mut lines);

@@ -102,7 +102,8 @@ pub(super) fn rust(environment: &Environment, source: &Path) -> Result<()> {
     let module = module_of(&output.stdout)
         .context("cargo built no .wasm: `[lib]` needs `crate-type = [\"cdylib\", \"rlib\"]`")?;
     let module = fs::read(&module).with_context(|| module.display().to_string())?;
-    keep(source, &componentize(&module)?)
+    let compiler = told_by_rustc(&["--version"], "rustc ").unwrap_or_default();
+    keep(source, &componentize(&module, &compiler)?)
 }
 
 /// What makes the component small and fast, and the same bytes wherever it is built.

@@ -1,6 +1,7 @@
 //! Waiting for an author to save something.
 
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     time::Duration,
@@ -15,16 +16,18 @@ const QUIET: Duration = Duration::from_millis(60);
 /// Looks at a folder and everything in it.
 pub(super) struct Watch {
     _watcher: RecommendedWatcher,
+    folder: PathBuf,
     events: Receiver<notify::Result<Event>>,
 }
 
 impl Watch {
     pub(super) fn start(folder: &Path) -> Result<Self> {
         let doing = || format!("watching {}", folder.display());
+        let folder = folder.canonicalize().with_context(doing)?;
         let (send, events) = mpsc::channel();
         let mut watcher = notify::recommended_watcher(send).with_context(doing)?;
-        watcher.watch(folder, RecursiveMode::Recursive).with_context(doing)?;
-        Ok(Self { _watcher: watcher, events })
+        watcher.watch(&folder, RecursiveMode::Recursive).with_context(doing)?;
+        Ok(Self { _watcher: watcher, folder, events })
     }
 
     /// Blocks until something that counts was changed, and then until it is quiet again.
@@ -37,7 +40,7 @@ impl Watch {
                 self.events.recv_timeout(QUIET)
             };
             match event {
-                Ok(Ok(event)) => changed.extend(paths(event)),
+                Ok(Ok(event)) => changed.extend(self.saved(event)),
                 Ok(Err(error)) => return Err(error).context("watching"),
                 Err(RecvTimeoutError::Timeout) => return Ok(changed),
                 Err(RecvTimeoutError::Disconnected) => bail!("the watcher ended"),
@@ -49,17 +52,15 @@ impl Watch {
     pub(super) fn so_far(&self) {
         self.events.try_iter().for_each(drop);
     }
-}
 
-/// The files of an event that an author could have saved.
-fn paths(event: Event) -> Vec<PathBuf> {
-    let reads_only = matches!(event.kind, EventKind::Access(_));
-    let ours = |path: &PathBuf| {
-        let hidden = |part: &std::ffi::OsStr| {
+    /// The files of an event that an author could have saved.
+    fn saved(&self, event: Event) -> Vec<PathBuf> {
+        let hidden = |part: &OsStr| {
             part.to_str()
                 .is_some_and(|part| part.starts_with('.') || part == "target" || part == "node_modules")
         };
-        !path.iter().any(hidden)
-    };
-    if reads_only { Vec::new() } else { event.paths.into_iter().filter(ours).collect() }
+        let is_own = |path: &PathBuf| !path.strip_prefix(&self.folder).unwrap_or(path).iter().any(hidden);
+        let only_read = matches!(event.kind, EventKind::Access(_));
+        if only_read { Vec::new() } else { event.paths.into_iter().filter(is_own).collect() }
+    }
 }

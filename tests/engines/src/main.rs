@@ -1,0 +1,68 @@
+//! The sandbox against other ways to map a payload: one job, one process, ratios round by round. README.md says more.
+
+mod contestants;
+mod engines;
+mod measure;
+mod native;
+mod payload;
+mod report;
+mod sandbox;
+
+use std::{env, process::ExitCode};
+
+use anyhow::{Result, ensure};
+
+use self::{
+    contestants::Fixtures,
+    measure::{Measured, Plan},
+    payload::Case,
+};
+
+/// The host's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // `run` builds the mappers with this program, and the sandbox starts it to compile them.
+    if matches!(env::args().nth(1).as_deref(), Some("pack" | "compile-mapper")) {
+        return hookpack::cli::main();
+    }
+    match run(&Plan::of(env::args().skip(1).collect())) {
+        Ok(missed) => ExitCode::from(u8::from(missed > 0)),
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// How many goals were missed.
+fn run(plan: &Plan) -> Result<usize> {
+    let fixtures = Fixtures::make()?;
+    let cases = payload::cases();
+    for case in &cases {
+        prove(&fixtures, case)?;
+    }
+    let mut measured = Measured::default();
+    for round in 0..plan.rounds {
+        // In a thread of its own: the sandbox takes priority from one whose call was held up, and never gives it back.
+        std::thread::scope(|scope| {
+            let (fixtures, cases, measured) = (&fixtures, &cases, &mut measured);
+            scope.spawn(move || measure::round(round, plan, fixtures, cases, measured)).join()
+        })
+        .map_err(|_| anyhow::anyhow!("round {round} broke"))??;
+        eprint!("\rround {} of {}", round + 1, plan.rounds);
+    }
+    eprintln!();
+    Ok(report::print(plan, &cases, &measured))
+}
+
+/// Before anything is measured: each does the job, for each payload.
+fn prove(fixtures: &Fixtures, case: &Case) -> Result<()> {
+    for mut contestant in contestants::all(fixtures, case)? {
+        let Some(expected) = contestant.makes.of(case) else { continue };
+        let made: serde_json::Value = serde_json::from_str(&(contestant.call)())?;
+        ensure!(made == expected, "{} makes {made} of the push of {}, not {expected}", contestant.name, case.name);
+    }
+    Ok(())
+}
