@@ -115,7 +115,7 @@ impl Setup {
             let key = MasterKey::load_or_make(&folder.join("key"));
             key.and_then(|key| Cache::open(&folder.join("mappers"), key, config.mapper_cache_bytes_max)).ok()
         });
-        Sandbox::new(config, purpose, cache)
+        Sandbox::telling(config, purpose, cache, output::compiling)
     }
 
     /// What may go at any time; `None` where there is no home.

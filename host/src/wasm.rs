@@ -112,6 +112,8 @@ pub struct Sandbox {
     purpose: Purpose,
     compiler: PathBuf,
     cache: Option<Cache>,
+    /// Told the size of each component that is about to be compiled.
+    compiling: fn(usize),
     machine: OnceLock<Result<Arc<Machine>, String>>,
     /// What is in use now, by the hash of its component: the same file in two triggers is one program.
     programs: Mutex<HashMap<[u8; 32], Weak<Program>>>,
@@ -158,11 +160,23 @@ pub struct About {
 
 impl Sandbox {
     pub fn new(config: &Config, purpose: Purpose, cache: Option<Cache>) -> Arc<Self> {
+        let compiling = |bytes| tracing::info!(bytes, "compiling a mapper");
+        Self::telling(config, purpose, cache, compiling)
+    }
+
+    /// The same, for who wants to hear why it takes a while.
+    pub fn telling(
+        config: &Config,
+        purpose: Purpose,
+        cache: Option<Cache>,
+        compiling: fn(usize),
+    ) -> Arc<Self> {
         Arc::new(Self {
             limits: Limits::of(config),
             purpose,
             compiler: config.mapper_compiler(),
             cache,
+            compiling,
             machine: OnceLock::new(),
             programs: Mutex::default(),
         })
@@ -191,6 +205,7 @@ impl Sandbox {
             (code, None)
         } else {
             let began = Instant::now();
+            (self.compiling)(component.len());
             let artefact = compile::compile(&self.compiler, component, self.purpose, &self.limits)?;
             let code =
                 cache::revive(&machine.engine, &artefact).map_err(|error| self.limits.too_large(&error))?;

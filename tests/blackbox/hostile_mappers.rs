@@ -272,6 +272,13 @@ fn compile_bomb(loops: usize) -> Vec<u8> {
     component(NOTHING, &format!("(func (export \"bomb\") {declared} {opened} {closed})"))
 }
 
+/// Straight on, without an end to what the compiler must keep in mind.
+fn large_function(steps: usize) -> Vec<u8> {
+    let step = |number: usize| format!("(i32.store (i32.const {}) (local.get 0))", number % 60_000);
+    let body: String = (0..steps).map(step).collect();
+    component(NOTHING, &format!("(func (export \"large\") (param i32) {body})"))
+}
+
 #[test]
 fn a_component_made_to_keep_the_compiler_busy_is_one_fault() {
     let bomb = compile_bomb(4000);
@@ -279,8 +286,10 @@ fn a_component_made_to_keep_the_compiler_busy_is_one_fault() {
     // By the CPU's time, or on a busy machine by the clock.
     assert!(refusal(&short, &bomb).contains("mapper_compile_seconds)"));
     short.load(&echo()).unwrap();
-    let narrow = sandbox(|config| config.mapper_compile_memory_bytes_max = 200 << 20, None);
-    assert!(refusal(&narrow, &bomb).contains("(mapper_compile_memory_bytes_max)"));
+    let narrow = sandbox(|config| config.mapper_compile_memory_bytes_max = 400 << 20, None);
+    let told = refusal(&narrow, &large_function(400_000));
+    assert!(told.contains("(mapper_compile_memory_bytes_max)"), "{told}");
+    narrow.load(&echo()).unwrap();
 }
 
 #[test]

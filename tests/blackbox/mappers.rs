@@ -199,6 +199,36 @@ async fn a_mapper_is_called_for_each_member_that_split_selects() {
     host.stop().await;
 }
 
+/// Its payload is its key as well.
+fn keyed() -> Vec<u8> {
+    let event = one_event("(local.get $payload)", "(local.get $payload_len)");
+    let keyed = event.replace(
+        "(i32.store8 (i32.const 1048) (i32.const 0))",
+        "(i32.store8 (i32.const 1048) (i32.const 1)) (i32.store (i32.const 1052) (local.get $payload))
+         (i32.store (i32.const 1056) (local.get $payload_len))",
+    );
+    assert_ne!(keyed, event);
+    component(&keyed, "")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_with_a_key_of_its_own_is_stored_once_and_every_answer_names_it() {
+    let host = host(&[("keyed", keyed())]).await;
+    let sent = join_all((0..20).map(|_| host.send("m.keyed", r#""order-4711""#))).await;
+    let ids: Vec<_> = sent.iter().map(|answer| answer.json()["data"]["event_id"].clone()).collect();
+    assert!(ids[0].is_string() && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let replayed = sent.iter().filter(|answer| answer.header("idempotency-replayed") == Some("true"));
+    assert_eq!(replayed.count(), 19);
+    assert_eq!(host.send("m.keyed", r#""order-4712""#).await.header("idempotency-replayed"), None);
+    assert_eq!(host.send("m.keyed", "\"\"").await.status, 200, "an empty text is a key like another");
+    let keys: Vec<String> = sqlx::query_scalar("select idempotency_key from hookpack.event order by id")
+        .fetch_all(&host.pool)
+        .await
+        .unwrap();
+    assert_eq!(keys, ["\"order-4711\"", "\"order-4712\"", "\"\""]);
+    host.stop().await;
+}
+
 #[test]
 fn the_same_module_gives_the_same_component() {
     assert_eq!(echo(), echo());

@@ -20,6 +20,13 @@ pub(super) fn error(text: &str) {
     drop(writeln!(io::stderr().lock(), "error: {text}"));
 }
 
+/// Before a mapper is compiled that takes its time: a megabyte is about a second.
+pub(super) fn compiling(bytes: usize) {
+    if bytes > 1 << 20 {
+        drop(writeln!(io::stderr().lock(), "compiling a mapper of {} MB …", bytes >> 20));
+    }
+}
+
 /// Columns aligned, long cells wrapped to the terminal; in a pipe nothing is wrapped.
 pub(super) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
     let mut table = Table::new();

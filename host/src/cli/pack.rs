@@ -14,7 +14,7 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 use anyhow::{Result, bail};
 use clap::Subcommand;
 
-use super::Setup;
+use super::{Setup, output};
 use crate::{
     pack::{self, Loaded, Reader},
     wasm::{Purpose, Sandbox},
@@ -41,7 +41,7 @@ pub(super) async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
         Command::New(args) => new::run(environment, &args),
         Command::Check(args) => {
             // Without a cache: how long each mapper takes to compile is one of the things to be told.
-            let sandbox = Sandbox::new(&config, Purpose::Serve, None);
+            let sandbox = Sandbox::telling(&config, Purpose::Serve, None, output::compiling);
             check::run(Reader { limits: &config, sandbox: &sandbox }, &args)
         }
         Command::Test(args) => {

@@ -33,3 +33,45 @@ fn query(text: &str, verify: &Verify) -> Vec<(String, String)> {
     let pairs = pairs.map(|(name, value)| (decoded(name), decoded(value)));
     pairs.filter(|(name, _)| !verify.is_proof_parameter(name)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{
+        request::tests::post,
+        verify::{signature::Place, token::Token},
+    };
+
+    #[test]
+    fn a_mapper_sees_the_request_without_what_proves_its_sender() {
+        let mut request = post(
+            &[
+                ("X-Event", "push"),
+                ("x-event", "again"),
+                ("authorization", "Bearer x"),
+                ("x-hub-signature-256", "sha256=00"),
+                ("cookie", "a=b"),
+                ("x-key", "the secret"),
+            ],
+            "{}",
+        );
+        request.query = Some("a=1%202&b&key=x".to_owned());
+        let seen = |place: Place| {
+            let verify = Verify::Token(Token { place, prefix: None });
+            let given =
+                Given { request: &request, trigger_ref: "t.one", verify: &verify, payload: &Value::Null };
+            let delivery = delivery(&given, Bytes::new());
+            let names = |pairs: &[(String, String)]| {
+                pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+            };
+            (names(&delivery.headers), names(&delivery.query))
+        };
+        let header = seen(Place::Header("x-key".parse().unwrap()));
+        assert_eq!(header, ("x-event=push x-event=again".to_owned(), "a=1 2 b= key=x".to_owned()));
+        let parameter = seen(Place::Query("key".to_owned()));
+        assert_eq!(parameter.1, "a=1 2 b=");
+        assert!(parameter.0.contains("x-key=the secret"));
+    }
+}
