@@ -35,6 +35,27 @@ fn has_reserved_key(text: &[u8]) -> bool {
     false
 }
 
+/// Whether an object of this text, which `value` was parsed from, has two members of one name: of those the value has
+/// the last, and another parser may take the first.
+pub fn repeats_a_name(value: &Value, text: &[u8]) -> bool {
+    let mut names = 0;
+    let mut rest = text;
+    while let Some(start) = rest.iter().position(|byte| *byte == b'"') {
+        rest = &rest[start..];
+        rest = &rest[string_length(rest)..];
+        names += usize::from(rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':'));
+    }
+    names != members(value)
+}
+
+fn members(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(members).sum(),
+        Value::Object(object) => object.len() + object.values().map(members).sum::<usize>(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
 /// The parser rewrites exponents (`1E5` becomes `1e+5`); this puts back what was sent.
 fn restore_exponents(value: &mut Value, text: &[u8]) {
     if !has_exponent(value) {
@@ -102,5 +123,27 @@ fn numbers_of<'a>(value: &'a mut Value, found: &mut Vec<&'a mut Number>) {
         Value::Array(items) => items.iter_mut().for_each(|item| numbers_of(item, found)),
         Value::Object(members) => members.values_mut().for_each(|member| numbers_of(member, found)),
         Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_stands_twice_is_noticed() {
+        for (text, expected) in [
+            (r#"{"a": 1, "b": {"a": 2}, "c": [{"a": "\":"}, {"a": "x:"}]}"#, false),
+            (r#"["a", "b:", ":", {"": {}}]"#, false),
+            (r#"{"a": 1, "a": 1}"#, true),
+            (
+                r#"[{"b": {"a" : 1, "\u0061"
+                : 2}}]"#,
+                true,
+            ),
+            ("1", false),
+        ] {
+            assert_eq!(repeats_a_name(&parse(text.as_bytes()).unwrap(), text.as_bytes()), expected, "{text}");
+        }
     }
 }

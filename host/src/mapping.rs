@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
 
-use crate::{request::Inbound, verify::Verify, wasm};
+use crate::{json, request::Inbound, verify::Verify, wasm};
 
 #[derive(Clone, Debug)]
 pub enum Mapping {
@@ -79,7 +79,11 @@ impl Mapping {
                 Ok(Made::One(Mapped::Value(Cow::Owned(rendered))))
             }
             Self::Wasm(mapper) => {
-                let delivery = mapper::delivery(&given, text());
+                let text = text();
+                // The mapper is to see what the schema saw, whichever of two members its parser would take.
+                let repeats = json::repeats_a_name(given.payload, &text);
+                let text = if repeats { given.payload.to_string().into() } else { text };
+                let delivery = mapper::delivery(&given, text);
                 match mapper.transform(delivery, given.request.received_at).await.result {
                     Ok(wasm::Transformed::Events(events)) => Ok(Made::Events(events)),
                     Ok(wasm::Transformed::Skipped(reason)) => Ok(Made::Skipped(reason)),

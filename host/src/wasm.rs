@@ -110,7 +110,7 @@ impl Default for Limits {
 pub struct Sandbox {
     limits: Limits,
     purpose: Purpose,
-    compiler: PathBuf,
+    compiler: Compiler,
     cache: Option<Cache>,
     /// Told the size of each component that is about to be compiled.
     compiling: fn(usize),
@@ -123,6 +123,15 @@ impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sandbox").field("purpose", &self.purpose).finish_non_exhaustive()
     }
+}
+
+/// Where components are compiled.
+#[derive(Clone, Debug)]
+pub enum Compiler {
+    /// In a child process of this program, within limits: whatever comes from outside.
+    Child(PathBuf),
+    /// In this very process: for fuzzing and benchmarks, whose components are their own risk.
+    Here,
 }
 
 /// The engine, its memory, its threads.
@@ -164,6 +173,11 @@ impl Sandbox {
         Self::telling(config, purpose, cache, compiling)
     }
 
+    /// A sandbox that compiles in this process.
+    pub fn compiling_here(config: &Config, purpose: Purpose) -> Arc<Self> {
+        Arc::new(Self { compiler: Compiler::Here, ..Self::made(config, purpose, None, |_| {}) })
+    }
+
     /// The same, for who wants to hear why it takes a while.
     pub fn telling(
         config: &Config,
@@ -171,15 +185,19 @@ impl Sandbox {
         cache: Option<Cache>,
         compiling: fn(usize),
     ) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new(Self::made(config, purpose, cache, compiling))
+    }
+
+    fn made(config: &Config, purpose: Purpose, cache: Option<Cache>, compiling: fn(usize)) -> Self {
+        Self {
             limits: Limits::of(config),
             purpose,
-            compiler: config.mapper_compiler(),
+            compiler: Compiler::Child(config.mapper_compiler()),
             cache,
             compiling,
             machine: OnceLock::new(),
             programs: Mutex::default(),
-        })
+        }
     }
 
     /// Makes a component ready, or says in the author's words why it can't be. Blocks for as long as compiling takes.

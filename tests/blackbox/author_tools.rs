@@ -18,10 +18,13 @@ use crate::{
 };
 
 /// One target folder for the mappers of all tests: what they share is compiled once.
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("mappers")
+}
+
 fn hookpack(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hookpack"));
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mappers");
-    command.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", target);
+    command.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", target());
     command
 }
 
@@ -122,6 +125,11 @@ fn the_example_in_rust_is_built_and_its_cases_pass_with_the_same_fuel_each_time(
         assert_eq!(report["failed"], 0, "{report}");
         report["cases"].as_array().unwrap().iter().map(|case| case["fuel"].clone()).collect::<Vec<_>>()
     };
+    // The author's own tests run without WebAssembly.
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--quiet"]).current_dir(pack.join("mappers/change-summary"));
+    let tested = cargo.env("CARGO_TARGET_DIR", target()).output().unwrap();
+    assert!(tested.status.success(), "{tested:?}");
     let first = fuel();
     assert!(first[0].as_u64().unwrap() > 1000, "{first:?}");
     assert_eq!(first, fuel());

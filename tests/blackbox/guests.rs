@@ -82,3 +82,39 @@ pub fn echo() -> Vec<u8> {
 pub fn endless() -> Vec<u8> {
     component("(loop $again (br $again)) (unreachable)", "")
 }
+
+/// Writes what two letters a byte spell in its payload to 1024 and says that its answer lies there.
+pub fn answering() -> Vec<u8> {
+    component(
+        "(local $at i32)
+         (block $done (loop $next
+           (br_if $done (i32.ge_u (i32.mul (local.get $at) (i32.const 2)) (local.get $payload_len)))
+           (br_if $done (i32.ge_u (local.get $at) (i32.const 60000)))
+           (i32.store8 (i32.add (i32.const 1024) (local.get $at))
+             (i32.or
+               (i32.shl (i32.sub (i32.load8_u (i32.add (local.get $payload) (i32.mul (local.get $at) (i32.const 2)))) (i32.const 97)) (i32.const 4))
+               (i32.sub (i32.load8_u offset=1 (i32.add (local.get $payload) (i32.mul (local.get $at) (i32.const 2)))) (i32.const 97))))
+           (local.set $at (i32.add (local.get $at) (i32.const 1)))
+           (br $next)))
+         (i32.const 1024)",
+        "",
+    )
+}
+
+/// The seeds of the fuzz targets are made of these; `HOOKPACK_SEEDS=write cargo test seeds` writes them again.
+#[test]
+fn the_seeds_for_fuzzing_are_what_is_made_here() {
+    let folder = repository().join("tests/fuzz/seeds");
+    let seeds = [
+        ("answering.wasm", answering()),
+        ("component/echo.wasm", echo()),
+        ("component/endless.wasm", endless()),
+        ("component/failed.wasm", component(&error(2, "no"), &text("no"))),
+    ];
+    for (file, bytes) in seeds {
+        if std::env::var("HOOKPACK_SEEDS").is_ok() {
+            std::fs::write(folder.join(file), &bytes).unwrap();
+        }
+        assert!(std::fs::read(folder.join(file)).is_ok_and(|known| known == bytes), "{file} is another");
+    }
+}

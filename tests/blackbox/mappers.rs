@@ -39,6 +39,8 @@ async fn what_a_mapper_returns_is_stored_as_it_wrote_it() {
     assert_eq!(host.send("m.settings", "{}").await.status, 200);
     let stored: Vec<_> = host.events().await.into_iter().map(|(_, payload)| payload).collect();
     assert_eq!(stored, [body, r#"{"branch":"main","most":12345678901234567890}"#]);
+    assert_eq!(host.send("m.echo", r#"{"a": 1, "b": 2, "a": 3}"#).await.status, 200);
+    assert_eq!(host.events().await[2].1, r#"{"a":3,"b":2}"#, "what the schema saw");
     host.stop().await;
 }
 

@@ -6,7 +6,7 @@
 use std::{
     io::{Read, Write},
     os::unix::process::ExitStatusExt,
-    path::PathBuf,
+    path::Path,
     process::{Child, Command, ExitCode, Stdio},
     sync::mpsc,
     thread,
@@ -16,7 +16,7 @@ use std::{
 use nix::sys::resource::{Resource, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::{Limits, Refused, engine, engine::Purpose};
+use super::{Compiler, Limits, Refused, engine, engine::Purpose};
 
 /// The hidden command of the child.
 pub const COMMAND: &str = "compile-mapper";
@@ -39,11 +39,19 @@ struct Order {
 
 /// Compiles a component to an artefact of this machine; the error is the component's, or the limit's that it ran into.
 pub(super) fn compile(
-    program: &PathBuf,
+    compiler: &Compiler,
     component: &[u8],
     purpose: Purpose,
     limits: &Limits,
 ) -> Result<Vec<u8>, Refused> {
+    match compiler {
+        Compiler::Child(program) => in_child(program, component, purpose, limits),
+        Compiler::Here => here(component, purpose, limits)
+            .map_err(|message| Refused::new(format!("this component can't be compiled: {message}"), None)),
+    }
+}
+
+fn in_child(program: &Path, component: &[u8], purpose: Purpose, limits: &Limits) -> Result<Vec<u8>, Refused> {
     let order = Order {
         measure: purpose == Purpose::Measure,
         stack_bytes_max: limits.stack_bytes_max,
@@ -171,8 +179,12 @@ fn compiled(order: &str) -> Result<Vec<u8>, String> {
     std::io::stdin().lock().read_to_end(&mut component).map_err(|error| error.to_string())?;
     let purpose = if order.measure { Purpose::Measure } else { Purpose::Serve };
     let limits = Limits { stack_bytes_max: order.stack_bytes_max, ..Limits::default() };
-    let engine = engine::compiling(&limits, purpose).map_err(|error| error.to_string())?;
-    engine.precompile_component(&component).map_err(|error| one_line(&format!("{error:#}")))
+    here(&component, purpose, &limits)
+}
+
+fn here(component: &[u8], purpose: Purpose, limits: &Limits) -> Result<Vec<u8>, String> {
+    let engine = engine::compiling(limits, purpose).map_err(|error| error.to_string())?;
+    engine.precompile_component(component).map_err(|error| one_line(&format!("{error:#}")))
 }
 
 fn one_line(text: &str) -> String {
