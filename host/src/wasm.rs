@@ -1,7 +1,7 @@
 //! Mappers: WebAssembly components of pack authors, run within limits, each delivery in an instance of its own.
 //!
-//! A component is looked at ([`component`]), compiled in a child process ([`compile`]) or taken from the cache
-//! ([`cache`]), instantiated once to see that it can be, and then called ([`call`]) on threads of its own ([`workers`]).
+//! A component is looked at (`component`), compiled in a child process (`compile`) or taken from the cache
+//! (`cache`), instantiated once to see that it can be, and then called (`call`) on threads of its own (`workers`).
 
 mod cache;
 mod call;
@@ -28,7 +28,7 @@ pub use self::{
     cache::Cache,
     call::{Called, Delivery, Event, Failure, Transformed},
     component::{Anatomy, Refused},
-    componentize::componentize,
+    componentize::{WIT, componentize, componentize_plain},
     engine::Purpose,
     mapper::{Mapper, Record},
 };

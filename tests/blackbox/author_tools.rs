@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::{
-    guests::{component, echo, error, text},
+    guests::{component, echo, error, module as module_text, one_event, text},
     harness::{repository, write},
 };
 
@@ -25,6 +25,8 @@ fn target() -> PathBuf {
 fn hookpack(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hookpack"));
     command.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", target());
+    // What is compiled for a test is not for its author's own cache.
+    command.env("XDG_CACHE_HOME", target().with_file_name("cache"));
     command
 }
 
@@ -285,7 +287,23 @@ fn what_can_not_be_built_says_why() {
     fs::set_permissions(source.join("build"), fs::Permissions::from_mode(0o755)).unwrap();
     assert!(build(folder.path()).contains("its `build` script wrote no "));
     write(&source.join("build"), "#!/bin/sh\nprintf '\\0asm\\1\\0\\0\\0' > ../odd.wasm\n");
-    assert!(build(folder.path()).contains("this is a core module, not a component"));
+    let told = build(folder.path());
+    assert!(told.contains("making a component of it"), "{told}");
+}
+
+/// What clang writes for C: a module whose exports have the right names, and nothing that says what they are.
+#[test]
+fn a_core_module_that_a_script_writes_is_made_a_component() {
+    let folder = echoing("  - {name: one, request: {json: {a: 1}}, expect: {status: 200}}\n");
+    let source = folder.path().join("m/mappers/echo");
+    fs::create_dir(&source).unwrap();
+    let module = one_event("(local.get $payload)", "(local.get $payload_len)");
+    let module = wat::parse_str(module_text(&module, "", "(memory (export \"memory\") 2)")).unwrap();
+    fs::write(source.join("echo.core"), module).unwrap();
+    write(&source.join("build"), "#!/bin/sh\ncp echo.core ../echo.wasm\n");
+    fs::set_permissions(source.join("build"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(told(folder.path(), &["pack", "build", "m"]).ends_with("hookpack:mapper 1.0.0\n"));
+    assert!(told(folder.path(), &["pack", "test", "m"]).ends_with("1 passed, 0 failed, 0 faults\n"));
 }
 
 #[test]

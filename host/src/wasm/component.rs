@@ -34,13 +34,17 @@ const INTERFACE: &str = "hookpack:mapper/mapper@";
 const NAMES_TOLD: usize = 5;
 
 impl Anatomy {
+    pub fn is_core_module(bytes: &[u8]) -> bool {
+        Parser::is_core_wasm(bytes)
+    }
+
     /// Reads a component's outermost layer; whether all of it is sound, compiling will tell.
     pub fn read(bytes: &[u8]) -> Result<Self, Refused> {
         if !bytes.starts_with(b"\0asm") {
             let help = "a mapper is a WebAssembly component: a binary `.wasm` file, built by `hookpack pack build` or your language's tools";
             return Err(Refused::new("this is not WebAssembly", help.to_owned()));
         }
-        if Parser::is_core_wasm(bytes) {
+        if Self::is_core_module(bytes) {
             let help = "build it with `hookpack pack build`, or wrap it with `wasm-tools component new`";
             return Err(Refused::new("this is a core module, not a component", help.to_owned()));
         }

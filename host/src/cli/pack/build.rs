@@ -14,7 +14,7 @@ use super::sdk;
 use crate::{
     cli::output,
     config::Environment,
-    wasm::{Anatomy, componentize},
+    wasm::{Anatomy, componentize, componentize_plain},
 };
 
 #[derive(Debug, clap::Args)]
@@ -177,6 +177,10 @@ fn script(source: &Path) -> Result<()> {
     ensure!(written(&component) != before, "its `build` script wrote no {}", component.display());
     let bytes = fs::read(&component)
         .with_context(|| format!("its `build` script wrote no {}", component.display()))?;
+    if Anatomy::is_core_module(&bytes) {
+        // A compiler that knows nothing of components has done its part.
+        return keep(source, &componentize_plain(&bytes)?);
+    }
     told(&component, &bytes)
 }
 
@@ -193,7 +197,7 @@ fn remedy(source: &Path) -> String {
     } else if has("js") || has("ts") || source.join("package.json").is_file() {
         "JavaScript needs `npm install componentize-qjs`, then `componentize-qjs --sync --stub-wasi --wit wit --js FILE.js -o ../NAME.wasm`".to_owned()
     } else if has("c") {
-        "C needs `apt-get install clang lld` and `cargo install wit-bindgen-cli wasm-tools`: examples/c-mapper shows the steps".to_owned()
+        "C needs `apt-get install clang lld`: examples/c-mapper shows the steps".to_owned()
     } else {
         "add a script `build` that writes `../NAME.wasm`, a component of the world `pack`".to_owned()
     }

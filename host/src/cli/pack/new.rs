@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use super::{build, sdk};
-use crate::{cli::output, config::Environment, pack};
+use super::build;
+use crate::{cli::output, config::Environment, pack, wasm::WIT};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -66,7 +66,12 @@ pub(super) fn run(environment: &Environment, args: &Args) -> Result<ExitCode> {
         }
     };
     let shown = folder.display();
-    output::line(&format!("\nNext:\n  hookpack pack check {shown}\n  hookpack pack test {shown}"));
+    let first = if built {
+        String::new()
+    } else {
+        format!("\n  hookpack pack build {shown}    # once its tools are there")
+    };
+    output::line(&format!("\nNext:{first}\n  hookpack pack check {shown}\n  hookpack pack test {shown}"));
     Ok(if built { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -112,7 +117,7 @@ fn write(folder: &Path, name: &str, language: Language) -> Result<()> {
         }
     }
     if matches!(language, Language::Python | Language::Js) {
-        self::put(&folder.join("mappers/received/wit/mapper.wit"), sdk::WIT)?;
+        self::put(&folder.join("mappers/received/wit/mapper.wit"), WIT)?;
     }
     Ok(())
 }

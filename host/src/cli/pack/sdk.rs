@@ -18,11 +18,8 @@ const FILES: [(&str, &str); 13] = [
     ("src/testing.rs", include_str!("../../../../sdk/src/testing.rs")),
     ("macros/Cargo.toml", include_str!("../../../../sdk/macros/Cargo.toml")),
     ("macros/src/lib.rs", include_str!("../../../../sdk/macros/src/lib.rs")),
-    ("wit/mapper.wit", WIT),
+    ("wit/mapper.wit", crate::wasm::WIT),
 ];
-
-/// The interface itself, for languages that make their bindings from it.
-pub(super) const WIT: &str = include_str!("../../../../sdk/wit/mapper.wit");
 
 /// Puts the crate into a folder. Files that are there already keep their time, so that nothing is built again.
 pub(super) fn unpack(folder: &Path) -> Result<()> {
