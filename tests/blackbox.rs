@@ -38,6 +38,8 @@ mod hostile_packs;
 mod idempotency;
 #[path = "blackbox/ingest.rs"]
 mod ingest;
+#[path = "blackbox/mapper_cache.rs"]
+mod mapper_cache;
 #[path = "blackbox/mappers.rs"]
 mod mappers;
 #[path = "blackbox/pipeline.rs"]

@@ -113,14 +113,19 @@ impl Setup {
     fn sandbox(&self, config: &Config, purpose: Purpose) -> Arc<Sandbox> {
         let cache = self.cache_dir().and_then(|folder| {
             let key = MasterKey::load_or_make(&folder.join("key"));
-            key.and_then(|key| Cache::open(&folder.join("mappers"), key, config.mapper_cache_bytes_max)).ok()
+            let cache =
+                key.and_then(|key| Cache::open(&folder.join("mappers"), key, config.mapper_cache_bytes_max));
+            cache
+                .inspect_err(|error| output::error(&format!("compiled mappers can't be kept: {error:#}")))
+                .ok()
         });
         Sandbox::telling(config, purpose, cache, output::compiling)
     }
 
     /// What may go at any time; `None` where there is no home.
     fn cache_dir(&self) -> Option<PathBuf> {
-        let base = self.environment.get("XDG_CACHE_HOME").map(PathBuf::from);
+        let base =
+            self.environment.get("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
         let home = || self.environment.get("HOME").map(|home| PathBuf::from(home).join(".cache"));
         Some(base.or_else(home)?.join("hookpack"))
     }

@@ -105,13 +105,20 @@ pub struct Config {
     /// Steps of one template, in minijinja's fuel; then the mapping fails.
     pub template_fuel: u64,
 
-    /// Threads for mappers. Default: twice the cores, 4 at least.
+    /// Threads for mappers. Default: four times the cores, 8 at least.
     pub mapper_workers: Option<usize>,
-    /// Calls of one trigger's mapper at a time; a further one waits. Default: half of the workers.
+    /// Calls of one trigger's mapper at a time; a further one waits. Default: a quarter of the workers.
     pub mapper_calls_per_trigger_max: Option<usize>,
     /// Seconds that a delivery waits for a worker; then 503 with `Retry-After`.
     pub mapper_wait_seconds: u64,
-    /// Milliseconds of wall clock for one call of a mapper; then its mapping fails.
+    /// Deliveries waiting for a worker; then 503 with `Retry-After`.
+    pub mapper_queue_deliveries_max: usize,
+    /// Bytes of payload waiting for a worker; then 503 with `Retry-After`.
+    pub mapper_queue_bytes_max: usize,
+    /// Seconds for all members that `split` selects to be mapped; then 503 with `Retry-After`.
+    pub mapper_delivery_seconds: u64,
+    /// Milliseconds of CPU for one call of a mapper, four times as many by the clock; then its mapping fails, or 503
+    /// when the machine was too busy to give it half of them.
     pub mapper_deadline_ms: u64,
     /// Memory of one call, in bytes, over all memories of the component; a mapper that asks for more gets none.
     pub mapper_memory_bytes_max: usize,
@@ -123,7 +130,7 @@ pub struct Config {
     pub mapper_output_bytes_max: usize,
     /// Size of a component, in bytes; then the pack is refused.
     pub mapper_bytes_max: u64,
-    /// Seconds of CPU for compiling a component, and half of its seconds by the clock; then the pack is refused.
+    /// Seconds of CPU for compiling a component, twice as many by the clock; then the pack is refused.
     pub mapper_compile_seconds: u64,
     /// Memory for compiling a component, in bytes of address space; then the pack is refused.
     pub mapper_compile_memory_bytes_max: u64,
@@ -182,6 +189,9 @@ impl Default for Config {
             mapper_workers: None,
             mapper_calls_per_trigger_max: None,
             mapper_wait_seconds: 5,
+            mapper_queue_deliveries_max: 1000,
+            mapper_queue_bytes_max: 32 << 20,
+            mapper_delivery_seconds: 10,
             mapper_deadline_ms: 500,
             mapper_memory_bytes_max: 64 << 20,
             mapper_table_elements_max: 20_000,
@@ -309,7 +319,7 @@ impl Config {
     }
 
     pub fn mapper_workers(&self) -> usize {
-        self.mapper_workers.unwrap_or_else(|| (2 * cores()).max(4)).clamp(1, 256)
+        self.mapper_workers.unwrap_or_else(|| (4 * cores()).max(8)).clamp(1, 256)
     }
 
     pub fn mapper_cache_dir(&self) -> PathBuf {

@@ -1,5 +1,11 @@
 //! JSON, parsed in one way for everything: what is verified, validated, mapped and stored.
 
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Number, Value};
 
 /// Keys that the parser would take for its own: an object with one of them would be read as what it wraps.
@@ -13,6 +19,66 @@ pub fn parse(text: &[u8]) -> Result<Value, String> {
     let mut value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     restore_exponents(&mut value, text);
     Ok(value)
+}
+
+/// Whether [`parse`] would read this, without keeping anything of it.
+pub fn check(text: &[u8]) -> Result<(), String> {
+    if has_reserved_key(text) {
+        return Err(format!("a member's name begins with {RESERVED}"));
+    }
+    serde_json::from_slice::<Checked>(text).map(|Checked| ()).map_err(|error| error.to_string())
+}
+
+/// Any document: each part is looked at, so that depth and texts are checked, and forgotten.
+struct Checked;
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    /// Large numbers come as a mapping, too: that is how their digits are kept.
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        while members.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
 }
 
 /// Looks at names only where one of the reserved ones could stand, written out or with escapes.
@@ -145,5 +211,36 @@ mod tests {
         ] {
             assert_eq!(repeats_a_name(&parse(text.as_bytes()).unwrap(), text.as_bytes()), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_checked_is_what_can_be_parsed() {
+        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let texts = [
+            "{\"a\": [1, 1.5e400, -0, true, null, \"\\u00e9\"]}",
+            "1e99999999999999999999",
+            "",
+            "{",
+            "[1,]",
+            "nul",
+            "\"\\ud800\"",
+            "\"\u{1}\"",
+            "1 2",
+            "{\"$serde_json::private::Number\": 1}",
+            "{a: 1}",
+            "NaN",
+            "01",
+        ];
+        let texts = texts.map(str::to_owned).into_iter().chain([deep(127), deep(128), deep(100_000)]);
+        for text in texts {
+            let (checked, parsed) = (check(text.as_bytes()), parse(text.as_bytes()));
+            assert_eq!(
+                checked.is_ok(),
+                parsed.is_ok(),
+                "{checked:?} {parsed:?}: {}",
+                &text[..text.len().min(80)]
+            );
+        }
+        assert!(check(&[b'"', 0xff, b'"']).is_err());
     }
 }

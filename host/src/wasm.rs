@@ -32,7 +32,7 @@ pub use self::{
     engine::Purpose,
     mapper::{Mapper, Record},
 };
-use self::{cache::Id, call::State, workers::Workers};
+use self::{cache::Id, call::State, mapper::Queue, workers::Workers};
 use crate::config::Config;
 
 mod bindings {
@@ -50,6 +50,8 @@ pub struct Limits {
     pub workers: usize,
     pub calls_per_trigger_max: usize,
     pub wait: Duration,
+    pub queue_deliveries_max: usize,
+    pub queue_bytes_max: usize,
     pub deadline: Duration,
     pub memory_bytes_max: usize,
     pub table_elements_max: usize,
@@ -65,8 +67,10 @@ impl Limits {
         let workers = config.mapper_workers();
         Self {
             workers,
-            calls_per_trigger_max: config.mapper_calls_per_trigger_max.unwrap_or(workers.div_ceil(2)).max(1),
+            calls_per_trigger_max: config.mapper_calls_per_trigger_max.unwrap_or(workers.div_ceil(4)).max(1),
             wait: Duration::from_secs(config.mapper_wait_seconds),
+            queue_deliveries_max: config.mapper_queue_deliveries_max,
+            queue_bytes_max: config.mapper_queue_bytes_max,
             deadline: Duration::from_millis(config.mapper_deadline_ms),
             memory_bytes_max: config.mapper_memory_bytes_max,
             table_elements_max: config.mapper_table_elements_max,
@@ -80,15 +84,18 @@ impl Limits {
 }
 
 impl Limits {
-    /// A component that wants more to begin with than any call may have.
+    /// A component that wants more to begin with than any call may have. The pool has no error type; its words are
+    /// held by tests.
     fn too_large(&self, error: &wasmtime::Error) -> Refused {
         let cause = error.root_cause().to_string();
         let (what, most, limit) = if cause.contains("minimum byte size") {
             ("bytes of memory", self.memory_bytes_max, "mapper_memory_bytes_max")
         } else if cause.contains("minimum element size") {
             ("table elements", self.table_elements_max, "mapper_table_elements_max")
-        } else {
+        } else if cause.contains("exceeds") {
             return Refused::new(format!("this component is larger than a mapper may be: {cause}"), None);
+        } else {
+            return Refused::new(format!("what the compiler wrote can't be used: {cause}"), None);
         };
         Refused::new(format!("this component begins with more than {most} {what} ({limit}): {cause}"), None)
     }
@@ -133,6 +140,7 @@ struct Machine {
     engine: Engine,
     linker: Linker<State>,
     workers: Workers,
+    queue: Queue,
 }
 
 /// A component that is compiled, checked, and ready to be instantiated.
@@ -257,7 +265,7 @@ impl Sandbox {
             let linker = Linker::new(&engine);
             let workers = Workers::start(&engine, self.limits.workers, self.limits.stack_bytes_max)
                 .map_err(|error| told(&error))?;
-            Ok(Arc::new(Machine { engine, linker, workers }))
+            Ok(Arc::new(Machine { engine, linker, workers, queue: Queue::default() }))
         });
         made.clone().map_err(|message| Refused::new(message, None))
     }

@@ -212,6 +212,51 @@ fn bless_writes_what_came_and_leaves_every_other_line_as_it_was() {
     assert!(told(folder.path(), &["pack", "test", "m"]).ends_with("4 passed, 0 failed, 0 faults\n"));
 }
 
+/// Ways to write a case that lines don't show: nothing is written, or the right thing.
+#[test]
+fn bless_never_changes_what_is_not_its_own() {
+    let right = "  - name: right\n    request: {json: 1}\n    expect:\n      status: 200\n";
+    for (what, wrong, is_written) in [
+        ("a case in one line", "  - {name: wrong, request: {json: 2}, expect: {status: 422}}\n", false),
+        (
+            "a key in quotes",
+            "  - name: wrong\n    request: {json: 2}\n    \"expect\":\n      status: 422\n",
+            false,
+        ),
+        (
+            "a brace at the key's column",
+            "  - name: wrong\n    request: {json: 2}\n    expect: {\n      status: 422\n    }\n",
+            false,
+        ),
+        (
+            "a remark at the margin",
+            "  - name: wrong\n    request: {json: 2}\n    expect:\n      status: 422\n# why\n      outcome: ignored\n",
+            true,
+        ),
+        (
+            "an anchor that another case names",
+            "  - name: wrong\n    request: {json: 2}\n    expect: &e\n      status: 415\n  - name: alias\n    request: {text: x}\n    expect: *e\n",
+            false,
+        ),
+    ] {
+        let folder = echoing(&format!("{right}{wrong}"));
+        let file = folder.path().join("m/tests/echo.yaml");
+        let before = fs::read_to_string(&file).unwrap();
+        let output = run(folder.path(), &["pack", "test", "m", "--bless"]);
+        let after = fs::read_to_string(&file).unwrap();
+        assert_eq!(before != after, is_written, "{what}: {output:?}\n{after}");
+        assert!(after.contains(right), "{what}: {after}");
+        if is_written {
+            assert!(output.status.success(), "{what}: {output:?}");
+        }
+    }
+    let folder =
+        echoing("  - name: wrong\r\n    request: {json: \"\\x7f\"}\r\n    expect:\r\n      status: 422\r\n");
+    assert!(run(folder.path(), &["pack", "test", "m", "--bless"]).status.success());
+    let blessed = fs::read_to_string(folder.path().join("m/tests/echo.yaml")).unwrap();
+    assert_eq!(blessed.matches('\n').count(), blessed.matches("\r\n").count(), "{blessed:?}");
+}
+
 #[test]
 fn a_failure_of_a_mapper_can_be_expected_by_its_detail() {
     let folder = echoing(
@@ -272,6 +317,9 @@ fn a_bundle_is_the_same_bytes_for_the_same_pack_and_holds_what_the_loader_reads(
         .unwrap();
     told(folder.path(), &["pack", "bundle", "elsewhere", "--out", "again.tar.gz"]);
     assert_eq!(fs::read(folder.path().join("again.tar.gz")).unwrap(), first);
+
+    let within = run(&folder.path().join("m"), &["pack", "bundle", "."]);
+    assert!(String::from_utf8_lossy(&within.stderr).contains("would be a file of the pack"), "{within:?}");
 }
 
 #[test]

@@ -1,17 +1,16 @@
 //! Mappers that mean harm: what stops each, what the operator reads, and that nobody else notices.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use hookpack::{
     config::Config,
-    secret::MasterKey,
     wasm::{Anatomy, Cache, Purpose, Refused, Sandbox},
 };
 
 use crate::{
     guests::{component, component_of, echo, module, one_event, text},
-    harness::Setup,
+    harness::{Setup, eventually},
 };
 
 const MEMORY: &str = "(memory (export \"memory\") 2)";
@@ -145,8 +144,13 @@ async fn each_hostile_mapper_is_stopped_by_name_and_its_neighbour_is_served_mean
     let host = setup.start().await;
     let host = &host;
     let harmed = guests.iter().flat_map(|guest| [guest, guest]).map(|(name, _, expected)| async move {
-        let answer = host.send(&format!("m.{name}"), r#"{"a": 1}"#).await;
-        let (outcome, detail) = host.logged(&answer).await;
+        // On a busy machine some are sent away before they could do their harm: their senders come again.
+        let (answer, outcome, detail) = eventually("a call that got its time", async || {
+            let answer = host.send(&format!("m.{name}"), r#"{"a": 1}"#).await;
+            let (outcome, detail) = host.logged(&answer).await;
+            (outcome != "mapper_busy").then_some((answer, outcome, detail))
+        })
+        .await;
         assert_eq!((answer.status, outcome.as_str()), (422, "mapping_failed"), "{name}: {detail}");
         assert!(detail.contains(expected), "{name}: {detail}");
     });
@@ -159,7 +163,7 @@ async fn each_hostile_mapper_is_stopped_by_name_and_its_neighbour_is_served_mean
 }
 
 /// A sandbox without a host.
-fn sandbox(change: impl FnOnce(&mut Config), cache: Option<Cache>) -> Arc<Sandbox> {
+pub fn sandbox(change: impl FnOnce(&mut Config), cache: Option<Cache>) -> Arc<Sandbox> {
     let mut config =
         Config { mapper_compiler: Some(env!("CARGO_BIN_EXE_hookpack").into()), ..Config::default() };
     config.mapper_deadline_ms = 100;
@@ -167,7 +171,7 @@ fn sandbox(change: impl FnOnce(&mut Config), cache: Option<Cache>) -> Arc<Sandbo
     Sandbox::new(&config, Purpose::Serve, cache)
 }
 
-fn refusal(sandbox: &Sandbox, component: &[u8]) -> String {
+pub fn refusal(sandbox: &Sandbox, component: &[u8]) -> String {
     match sandbox.load(component) {
         Ok(_) => panic!("it was loaded"),
         Err(Refused { message, help }) => help.map_or(message.clone(), |help| format!("{message} ({help})")),
@@ -183,6 +187,9 @@ fn what_no_delivery_could_survive_is_refused_when_the_pack_loads() {
         let export = "(instance $i) (export \"hookpack:mapper/mapper@1.0.0\" (instance $i))";
         wat::parse_str(format!("(component (core module {module}) {export})")).unwrap()
     };
+    let many: String =
+        (0..20_000).map(|number| format!("(func (result i32) (i32.const {number}))")).collect();
+    sandbox.load(&with(&many)).expect("twenty thousand functions are no harm");
     let functions: String = (0..1000).map(|_| "(table 1 funcref)").collect();
     for (name, component, expected) in [
         (
@@ -214,6 +221,19 @@ fn what_no_delivery_could_survive_is_refused_when_the_pack_loads() {
         assert!(told.contains(expected), "{name}: {told}");
     }
     sandbox.load(&echo()).unwrap();
+}
+
+/// Loading is done by threads that have other things to do: what a start function computes is not held against them.
+#[test]
+fn a_slow_start_function_costs_the_loader_nothing_but_time() {
+    let busy = "(func $f (local $n i32) (loop $again (br_if $again (i32.lt_u
+        (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 60000000))))) (start $f)";
+    let slow = component_of(&module(NOTHING, busy, MEMORY));
+    let sandbox = sandbox(|config| config.mapper_deadline_ms = 5000, None);
+    let priority = || rustix::process::getpriority_process(None).unwrap();
+    let before = priority();
+    sandbox.load(&slow).unwrap();
+    assert_eq!(priority(), before);
 }
 
 #[test]
@@ -319,102 +339,4 @@ fn damaged_and_foreign_components_are_refused_and_nothing_breaks() {
         }
     }
     sandbox.load(&good).unwrap();
-}
-
-fn cache(folder: &Path, key: &str) -> Cache {
-    let key = MasterKey::load_or_make(&folder.join(key)).unwrap();
-    Cache::open(&folder.join("mappers"), key, 1 << 30).unwrap()
-}
-
-#[test]
-fn a_compiled_mapper_is_kept_and_never_trusted_when_it_was_touched() {
-    let folder = tempfile::tempdir().unwrap();
-    let compiled = |key: &str| {
-        let program = sandbox(|_| {}, Some(cache(folder.path(), key))).load(&echo()).unwrap();
-        program.about.compiled.is_some()
-    };
-    let entry = || {
-        let entries = fs::read_dir(folder.path().join("mappers")).unwrap().flatten();
-        let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
-        assert_eq!(paths.len(), 1, "{paths:?}");
-        paths.pop().unwrap()
-    };
-    assert!(compiled("key"), "the first time it is compiled");
-    assert!(!compiled("key"), "and then it is there");
-    let good = fs::read(entry()).unwrap();
-    for (what, bytes) in [
-        ("a flipped bit in the code", {
-            let mut bytes = good.clone();
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-            bytes
-        }),
-        ("a flipped bit in the seal", [&[good[0] ^ 1], &good[1..]].concat()),
-        ("cut off", good[..good.len() / 2].to_vec()),
-        ("empty", Vec::new()),
-        ("longer", [&good[..], b"x"].concat()),
-        ("nothing of ours", vec![0x7f; 4096]),
-    ] {
-        fs::write(entry(), bytes).unwrap();
-        assert!(compiled("key"), "{what}: it is compiled again");
-        assert!(!compiled("key"), "{what}: and mended");
-    }
-    assert!(compiled("another-key"), "what another host's key vouches for is nobody's here");
-    let mode = fs::metadata(folder.path().join("mappers")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o700);
-}
-
-#[test]
-fn an_entry_in_the_place_of_another_is_not_taken_for_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let load = |component: &[u8]| sandbox(|_| {}, Some(cache(folder.path(), "key"))).load(component).unwrap();
-    let other = component(&one_event("(i32.const 2048)", "(i32.const 1)"), &text("7"));
-    load(&echo());
-    load(&other);
-    let entries = fs::read_dir(folder.path().join("mappers")).unwrap().flatten();
-    let paths: Vec<_> = entries.map(|entry| entry.path()).collect();
-    let [first, second] = paths.as_slice() else { panic!("{paths:?}") };
-    let (one, two) = (fs::read(first).unwrap(), fs::read(second).unwrap());
-    fs::write(first, two).unwrap();
-    fs::write(second, one).unwrap();
-    assert!(load(&echo()).about.compiled.is_some());
-    assert!(load(&other).about.compiled.is_some());
-}
-
-#[test]
-fn two_hosts_may_compile_into_one_cache_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    cache(folder.path(), "key");
-    std::thread::scope(|scope| {
-        for _ in 0..6 {
-            scope.spawn(|| sandbox(|_| {}, Some(cache(folder.path(), "key"))).load(&echo()).unwrap());
-        }
-    });
-    assert!(
-        sandbox(|_| {}, Some(cache(folder.path(), "key"))).load(&echo()).unwrap().about.compiled.is_none()
-    );
-}
-
-#[test]
-fn a_compiler_that_is_not_there_is_said_so() {
-    let sandbox = sandbox(|config| config.mapper_compiler = Some("/nowhere/hookpack".into()), None);
-    assert!(refusal(&sandbox, &echo()).contains("the compiler can't be started"));
-    let hangs = sandbox_with_program("#!/bin/sh\nexec sleep 60\n");
-    assert!(refusal(&hangs.0, &echo()).contains("(twice mapper_compile_seconds)"));
-}
-
-/// A compiler that is none.
-fn sandbox_with_program(script: &str) -> (Arc<Sandbox>, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let program = folder.path().join("compiler");
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let sandbox = sandbox(
-        |config| {
-            config.mapper_compiler = Some(program);
-            config.mapper_compile_seconds = 1;
-        },
-        None,
-    );
-    (sandbox, folder)
 }

@@ -91,6 +91,10 @@ pub(super) fn trigger(
 
     kind?;
     let (reference, at) = reference?;
+    let (mut mapping, event_schema) = (mapping?, event_schema?);
+    if let (Mapping::Wasm(mapper), Some(_)) = (&mut mapping, &event_schema) {
+        mapper.read_events = true;
+    }
     let trigger = Trigger {
         reference,
         name: name?,
@@ -102,8 +106,8 @@ pub(super) fn trigger(
         split: split?,
         matching: matching?,
         policy: Arc::new(policy?),
-        mapping: mapping?,
-        event_schema: event_schema?,
+        mapping,
+        event_schema,
     };
     Some((trigger, at))
 }

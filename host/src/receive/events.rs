@@ -1,6 +1,6 @@
 //! From one trigger's view of a payload to its events: split, schema, mapping, event schema.
 
-use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, time::Instant};
 
 use bytes::Bytes;
 use http::header;
@@ -79,7 +79,16 @@ pub(super) async fn produce(
     if members.is_empty() {
         produced.notes.push(format!("{}: `split` selects nothing", trigger.reference));
     }
+    let began = Instant::now();
     for (index, member) in members.into_iter().enumerate() {
+        // Each member may wait for a worker; nobody waits for a thousand of them.
+        if began.elapsed() > limits.delivery_time {
+            let seconds = limits.delivery_time.as_secs();
+            return Err(NotProduced::Busy(format!(
+                "{}: its members take longer than {seconds} s (mapper_delivery_seconds)",
+                trigger.reference
+            )));
+        }
         let made = maker.make(member, || member.to_string().into(), &mut produced).await;
         made.map_err(|failure| failure.of_member(index))?;
     }
@@ -125,7 +134,10 @@ impl Maker<'_> {
                     produced.notes.push(format!("{}: the mapper returned no events", trigger.reference));
                 }
                 for event in events {
-                    self.check(|| Cow::Borrowed(&event.value))?;
+                    // Read where there is a schema for it.
+                    if let Some(value) = &event.value {
+                        self.check(|| Cow::Borrowed(value))?;
+                    }
                     self.add(event.payload, event.key, produced)?;
                 }
                 Ok(())
@@ -153,7 +165,7 @@ impl Maker<'_> {
         key: Option<String>,
         produced: &mut Produced,
     ) -> Result<(), NotProduced> {
-        let Limits { events_max, event_bytes_max, delivery_bytes_max } = self.limits;
+        let Limits { events_max, event_bytes_max, delivery_bytes_max, .. } = self.limits;
         let invalid = |reason: String| Err(Invalid::mapping(self.trigger, &reason).into());
         if payload.len() > event_bytes_max {
             let found = payload.len();

@@ -1,5 +1,7 @@
 //! The checks that need no host: is it authentic, what does it say, what becomes of it. `pack test` runs these too.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -34,12 +36,22 @@ pub struct Judged {
 }
 
 impl Judged {
+    /// For a row of the log: the first few notes, and how many more there are.
     pub fn detail(&self) -> Option<String> {
-        let kept = self.quarantined.iter().map(|quarantined| quarantined.detail.clone());
-        let notes: Vec<_> = self.notes.iter().cloned().chain(kept).collect();
-        (!notes.is_empty()).then(|| notes.join("; "))
+        let kept = self.quarantined.iter().map(|quarantined| &quarantined.detail);
+        let notes: Vec<&str> = self.notes.iter().chain(kept).map(String::as_str).collect();
+        let (told, more) = notes.split_at(notes.len().min(NOTES_TOLD));
+        let mut text: String = told.join("; ").chars().take(DETAIL_CHARACTERS_MAX).collect();
+        if !more.is_empty() {
+            text += &format!("; and {} more", more.len());
+        }
+        (!notes.is_empty()).then_some(text)
     }
 }
+
+/// A delivery may have a thousand members, each with something to say.
+const NOTES_TOLD: usize = 10;
+const DETAIL_CHARACTERS_MAX: usize = 4000;
 
 /// The limits that hold while a payload is mapped.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +59,7 @@ pub struct Limits {
     pub events_max: usize,
     pub event_bytes_max: usize,
     pub delivery_bytes_max: usize,
+    pub delivery_time: Duration,
 }
 
 impl Limits {
@@ -55,6 +68,7 @@ impl Limits {
             events_max: config.events_per_delivery_max,
             event_bytes_max: config.event_bytes_max,
             delivery_bytes_max: config.delivery_bytes_max,
+            delivery_time: Duration::from_secs(config.mapper_delivery_seconds),
         }
     }
 }

@@ -99,28 +99,29 @@ impl Cache {
     /// Written beside and renamed: another host that shares the folder sees the whole file or none.
     fn write(&self, id: Id, artefact: &[u8]) -> Result<()> {
         let seal = self.key.seal(&id.0, artefact)?;
-        let fresh = tempfile_name(&self.folder)?;
+        let fresh = fresh_name(&self.folder)?;
         fs::write(&fresh, [&seal, artefact].concat()).context("writing")?;
         fs::rename(&fresh, self.path(id)).context("renaming")
     }
 
-    /// Removes the oldest files while all together are too large.
+    /// Removes the oldest entries while all together are too large. Nothing else in the folder is ours.
     fn make_room(&self, newest: Id) -> Result<()> {
-        let mut files = Vec::new();
+        let mut entries = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             // Another host may have removed it just now.
             let Ok(about) = entry.metadata() else { continue };
-            files.push((about.modified().unwrap_or(SystemTime::UNIX_EPOCH), about.len(), entry.path()));
+            if about.is_file() && is_entry(&entry.file_name().to_string_lossy()) {
+                entries.push((about.modified().unwrap_or(SystemTime::UNIX_EPOCH), about.len(), entry.path()));
+            }
         }
-        files.sort();
-        let mut total: u64 = files.iter().map(|(_, length, _)| length).sum();
-        for (_, length, path) in files {
+        entries.sort();
+        let mut total: u64 = entries.iter().map(|(_, length, _)| length).sum();
+        for (_, length, path) in entries {
             if total <= self.bytes_max {
                 break;
             }
-            if path != self.path(newest) {
-                fs::remove_file(&path).ok();
+            if path != self.path(newest) && fs::remove_file(&path).is_ok() {
                 total -= length;
             }
         }
@@ -132,11 +133,17 @@ impl Cache {
     }
 }
 
+/// `<64 hex digits>.cwasm`, or what a writer that was killed left behind.
+fn is_entry(name: &str) -> bool {
+    let stem = name.strip_suffix(".cwasm").or_else(|| name.strip_suffix(".cwasm-new"));
+    stem.is_some_and(|stem| stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// A name that no other writer has.
-fn tempfile_name(folder: &Path) -> Result<PathBuf> {
-    let mut random = [0; 8];
+fn fresh_name(folder: &Path) -> Result<PathBuf> {
+    let mut random = [0; 32];
     getrandom::fill(&mut random).context("the system's random source")?;
-    Ok(folder.join(format!("{}.new", hex::encode(random))))
+    Ok(folder.join(format!("{}.cwasm-new", hex::encode(random))))
 }
 
 /// An artefact as code that runs. Only for bytes that our own compiler has just written, or that the host's key

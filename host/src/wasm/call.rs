@@ -38,8 +38,8 @@ pub enum Transformed {
 pub struct Event {
     /// One JSON document, as the mapper wrote it.
     pub payload: String,
-    /// The same, read.
-    pub value: Value,
+    /// The same, read, for who asked for it.
+    pub value: Option<Value>,
     /// The event's own idempotency key.
     pub key: Option<String>,
 }
@@ -51,7 +51,7 @@ pub enum Failure {
     InvalidPayload(String),
     /// The mapper's own fault: it said so, it trapped, or it ran into a limit.
     Failed(String),
-    /// No worker was free in time; the mapper never saw the delivery.
+    /// No worker was free in time, or the machine was too busy to let it run; nothing says that it would fail.
     Busy(String),
 }
 
@@ -66,49 +66,76 @@ pub struct Called {
 
 /// A mapper that has computed for so long is no longer in a hurry.
 const DEMOTED_AFTER: Duration = Duration::from_millis(10);
+/// So many times its deadline a call may take by the clock, when it has to wait for the CPU.
+const CLOCK_FACTOR: u32 = 4;
 /// A reason longer than this is cut: it goes into a row of the log.
 const REASON_CHARACTERS_MAX: usize = 1000;
 
 /// What belongs to one instance.
 pub(super) struct State {
     meter: Meter,
+    /// The CPU that it had got when its time was over, if that was little.
+    starved: Option<Duration>,
+}
+
+/// Who calls: that decides what a long computation costs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    /// A thread that is there for it, and may lose its priority.
+    Worker,
+    /// A thread that has other things to do, before and after.
+    Loader,
+}
+
+/// What a call is given beside its delivery.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) settings: &'a str,
+    pub(super) limits: &'a Limits,
+    /// Whether the events' values are wanted, too.
+    pub(super) read_events: bool,
 }
 
 /// Transforms one delivery in an instance that nobody used before and nobody will use again.
-pub(super) fn transform(program: &Program, settings: &str, delivery: &Delivery, limits: &Limits) -> Called {
-    let mut store = store(program, limits);
+pub(super) fn transform(program: &Program, terms: Terms<'_>, delivery: &Delivery) -> Called {
+    let mut store = store(program, terms.limits, Caller::Worker);
     let given = store.get_fuel().ok();
-    let result = called(&mut store, program, settings, delivery, limits);
+    let result = called(&mut store, program, terms, delivery);
     let fuel = given.and_then(|given| Some(given - store.get_fuel().ok()?));
     Called { result, fuel, memory_bytes: store.data().meter.memory_bytes() }
 }
 
 /// Makes an instance and throws it away: what would fail for every delivery fails when the pack is loaded.
 pub(super) fn rehearse(program: &Program, limits: &Limits) -> Result<(), String> {
-    let mut store = store(program, limits);
+    let mut store = store(program, limits, Caller::Loader);
     match program.pre.instantiate(&mut store) {
         Ok(_) => Ok(()),
         Err(error) => Err(reason(&error, &store, limits)),
     }
 }
 
-fn store(program: &Program, limits: &Limits) -> Store<State> {
+fn store(program: &Program, limits: &Limits, caller: Caller) -> Store<State> {
     let engine = program.pre.engine();
-    let mut store = Store::new(engine, State { meter: Meter::new(limits) });
+    let mut store = Store::new(engine, State { meter: Meter::new(limits), starved: None });
     store.limiter(|state| &mut state.meter);
     store.set_hostcall_fuel(limits.output_bytes_max);
     if program.purpose == Purpose::Measure {
         store.set_fuel(u64::MAX).ok();
     }
     // Before anything of the component runs: its start functions are code as well.
-    let (began, deadline) = (Instant::now(), limits.deadline);
+    let (began, cpu_began, deadline) = (Instant::now(), workers::cpu_time(), limits.deadline);
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |_| {
-        let taken = began.elapsed();
-        if taken >= deadline {
+    store.epoch_deadline_callback(move |mut context| {
+        let (taken, got) = (began.elapsed(), workers::cpu_time().saturating_sub(cpu_began));
+        if got >= deadline {
             return Ok(UpdateDeadline::Interrupt);
         }
-        if taken >= DEMOTED_AFTER {
+        // The CPU's time counts, so that nobody fails because the machine is busy; but nobody waits for ever.
+        if taken >= deadline * CLOCK_FACTOR {
+            context.data_mut().starved = Some(got).filter(|got| *got < deadline / 2);
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        if taken >= DEMOTED_AFTER && caller == Caller::Worker {
             workers::demote();
         }
         Ok(UpdateDeadline::Continue(1))
@@ -119,10 +146,10 @@ fn store(program: &Program, limits: &Limits) -> Store<State> {
 fn called(
     store: &mut Store<State>,
     program: &Program,
-    settings: &str,
+    terms: Terms<'_>,
     delivery: &Delivery,
-    limits: &Limits,
 ) -> Result<Transformed, Failure> {
+    let Terms { settings, limits, read_events } = terms;
     let Ok(payload) = std::str::from_utf8(&delivery.payload) else {
         return Err(Failure::InvalidPayload("the payload is not UTF-8".to_owned()));
     };
@@ -150,14 +177,25 @@ fn called(
             limits.events_max
         ))),
         Ok(Ok(events)) => {
-            let events: Vec<_> =
-                events.into_iter().enumerate().map(|(index, event)| read(index, event)).collect();
+            let events: Vec<_> = events
+                .into_iter()
+                .enumerate()
+                .map(|(index, event)| read(index, event, read_events))
+                .collect();
             Ok(Transformed::Events(events.into_iter().collect::<Result<_, _>>().map_err(Failure::Failed)?))
         }
         Ok(Err(wit::MapError::Skip(reason))) => Ok(Transformed::Skipped(printable(&reason))),
         Ok(Err(wit::MapError::InvalidPayload(reason))) => Err(Failure::InvalidPayload(printable(&reason))),
         Ok(Err(wit::MapError::Failed(reason))) => Err(Failure::Failed(printable(&reason))),
-        Err(error) => Err(Failure::Failed(reason(&error, store, limits))),
+        Err(error) => match (error.downcast_ref::<Trap>(), store.data().starved) {
+            (Some(Trap::Interrupt), Some(got)) => {
+                let (got, clock) = (got.as_millis(), (limits.deadline * CLOCK_FACTOR).as_millis());
+                Err(Failure::Busy(format!(
+                    "the machine is too busy: within {clock} ms it got {got} ms of CPU (mapper_deadline_ms)"
+                )))
+            }
+            _ => Err(Failure::Failed(reason(&error, store, limits))),
+        },
     }
 }
 
@@ -166,9 +204,11 @@ fn borrowed(pairs: &[(String, String)]) -> Vec<(&str, &str)> {
 }
 
 /// What a mapper returns is text to wasmtime; that it is JSON, and not nested without end, is ours to see.
-fn read(index: usize, event: wit::Event) -> Result<Event, String> {
-    let value = json::parse(event.payload.as_bytes())
-        .map_err(|error| format!("event {index} that it returned is not valid JSON: {error}"))?;
+fn read(index: usize, event: wit::Event, wanted: bool) -> Result<Event, String> {
+    let text = event.payload.as_bytes();
+    let value = if wanted { json::parse(text).map(Some) } else { json::check(text).map(|()| None) };
+    let value =
+        value.map_err(|error| format!("event {index} that it returned is not valid JSON: {error}"))?;
     Ok(Event { payload: event.payload, value, key: event.key.filter(|key| !key.is_empty()) })
 }
 

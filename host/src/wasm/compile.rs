@@ -13,7 +13,13 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::{
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        signal::Signal,
+    },
+    unistd::getppid,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Compiler, Limits, Refused, engine, engine::Purpose};
@@ -25,6 +31,8 @@ pub const COMMAND: &str = "compile-mapper";
 const ARTEFACT_BYTES_MAX: u64 = 1 << 30;
 /// What the child may say about a failure.
 const MESSAGE_BYTES_MAX: u64 = 16 << 10;
+/// How often the child sees whether its host is still there.
+const HOST_LOOKED_FOR: Duration = Duration::from_millis(500);
 /// How the child ends when the component is at fault.
 const REFUSED: u8 = 3;
 
@@ -74,7 +82,7 @@ fn in_child(program: &Path, component: &[u8], purpose: Purpose, limits: &Limits)
     }
     let status = child.wait().map_err(|error| failed("the compiler was lost", &error))?;
     let Some((artefact, message)) = talked else {
-        let seconds = limits.compile_seconds * 2;
+        let seconds = limits.compile_seconds.saturating_mul(2);
         return Err(too_much(format!(
             "compiling it takes more than {seconds} s (twice mapper_compile_seconds)"
         )));
@@ -84,26 +92,23 @@ fn in_child(program: &Path, component: &[u8], purpose: Purpose, limits: &Limits)
         (Some(code), _) if code == i32::from(REFUSED) => {
             Err(Refused::new(format!("this component can't be compiled: {message}"), None))
         }
-        (_, Some(signal)) if signal == libc_signal::XCPU || signal == libc_signal::KILL => {
+        (_, Some(signal)) if signal == Signal::SIGXCPU as i32 => {
             let seconds = limits.compile_seconds;
             Err(too_much(format!("compiling it takes more than {seconds} s of CPU (mapper_compile_seconds)")))
         }
-        (_, Some(_)) if message.contains("allocation") => {
+        (_, Some(_)) if message.contains("alloc") => {
             let bytes = limits.compile_memory_bytes_max;
             Err(too_much(format!(
                 "compiling it takes more than {bytes} bytes of memory (mapper_compile_memory_bytes_max)"
             )))
         }
+        (_, Some(signal)) if signal == Signal::SIGKILL as i32 => {
+            let help =
+                "perhaps the machine has no memory left: look there, then load the pack again".to_owned();
+            Err(Refused::new("somebody killed the compiler of this component", help))
+        }
         _ => Err(Refused::new(format!("the compiler broke on this component ({status}): {message}"), None)),
     }
-}
-
-/// The signals by which the kernel enforces a limit of CPU time.
-mod libc_signal {
-    use nix::sys::signal::Signal;
-
-    pub(super) const XCPU: i32 = Signal::SIGXCPU as i32;
-    pub(super) const KILL: i32 = Signal::SIGKILL as i32;
 }
 
 fn too_much(message: String) -> Refused {
@@ -169,17 +174,41 @@ pub fn child(order: &str) -> ExitCode {
 
 fn compiled(order: &str) -> Result<Vec<u8>, String> {
     let order: Order = serde_json::from_str(order).map_err(|error| error.to_string())?;
-    let limited = |resource, soft: u64, hard: u64| {
-        setrlimit(resource, soft, hard).map_err(|error| format!("setting a limit: {error}"))
-    };
-    limited(Resource::RLIMIT_CPU, order.cpu_seconds, order.cpu_seconds + 1)?;
-    limited(Resource::RLIMIT_AS, order.memory_bytes_max, order.memory_bytes_max)?;
-    limited(Resource::RLIMIT_CORE, 0, 0)?;
+    end_with_the_host();
+    // The hard limit a second later, for a compiler that would not hear the first signal.
+    limit(Resource::RLIMIT_CPU, order.cpu_seconds, order.cpu_seconds.saturating_add(1))?;
+    limit(Resource::RLIMIT_AS, order.memory_bytes_max, order.memory_bytes_max)?;
+    // It reads one pipe and writes another.
+    limit(Resource::RLIMIT_FSIZE, 0, 0)?;
+    limit(Resource::RLIMIT_NOFILE, 16, 16)?;
+    limit(Resource::RLIMIT_CORE, 0, 0)?;
     let mut component = Vec::new();
     std::io::stdin().lock().read_to_end(&mut component).map_err(|error| error.to_string())?;
     let purpose = if order.measure { Purpose::Measure } else { Purpose::Serve };
     let limits = Limits { stack_bytes_max: order.stack_bytes_max, ..Limits::default() };
     here(&component, purpose, &limits)
+}
+
+/// Never more than is allowed already.
+fn limit(resource: Resource, soft: u64, hard: u64) -> Result<(), String> {
+    let told = |error| format!("setting a limit of the compiler: {error}");
+    let (_, most) = getrlimit(resource).map_err(told)?;
+    setrlimit(resource, soft.min(most), hard.min(most)).map_err(told)
+}
+
+/// A host that is killed can't stop its children; this one looks after its parent.
+fn end_with_the_host() {
+    let host = getppid();
+    let (running, runs) = mpsc::channel();
+    thread::spawn(move || {
+        running.send(()).ok();
+        while getppid() == host {
+            thread::sleep(HOST_LOOKED_FOR);
+        }
+        std::process::exit(1);
+    });
+    // It has its memory before the limit is set.
+    runs.recv().ok();
 }
 
 fn here(component: &[u8], purpose: Purpose, limits: &Limits) -> Result<Vec<u8>, String> {

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use time::OffsetDateTime;
@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     Limits, Program, Sandbox,
-    call::{self, Called, Delivery, Failure},
+    call::{self, Called, Delivery, Failure, Terms},
 };
 
 /// A trigger's mapper: a program, its settings, and its share of the workers.
@@ -26,6 +26,8 @@ pub struct Mapper {
     /// What keeps one slow mapper from taking every worker.
     own: Arc<Semaphore>,
     limits: Limits,
+    /// Whether the values of its events are wanted: for `event_schema`.
+    pub read_events: bool,
     pub record: Arc<Record>,
 }
 
@@ -49,6 +51,7 @@ impl Sandbox {
             settings: settings.into(),
             own: Arc::new(Semaphore::new(self.limits.calls_per_trigger_max)),
             limits: self.limits.clone(),
+            read_events: false,
             record: Arc::default(),
         }
     }
@@ -57,16 +60,24 @@ impl Sandbox {
 impl Mapper {
     /// Transforms one delivery; `now` is when a failure is said to have been.
     pub async fn transform(&self, delivery: Delivery, now: OffsetDateTime) -> Called {
+        let busy =
+            |reason: String| Called { result: Err(Failure::Busy(reason)), fuel: None, memory_bytes: 0 };
+        let Some(waiting) = self.program.machine.queue.enter(delivery.payload.len(), &self.limits) else {
+            let limits = "mapper_queue_deliveries_max, mapper_queue_bytes_max";
+            return busy(format!("too much is waiting for mappers already ({limits})"));
+        };
         let Ok(Some(permits)) = timeout(self.limits.wait, self.permits()).await else {
             let seconds = self.limits.wait.as_secs();
-            let reason =
-                format!("no worker was free for {} within {seconds} s (mapper_wait_seconds)", self.file);
-            return Called { result: Err(Failure::Busy(reason)), fuel: None, memory_bytes: 0 };
+            return busy(format!(
+                "no worker was free for {} within {seconds} s (mapper_wait_seconds)",
+                self.file
+            ));
         };
+        drop(waiting);
         let (answer, answered) = oneshot::channel();
-        let (program, settings, limits) = (self.program.clone(), self.settings.clone(), self.limits.clone());
+        let mapper = self.clone();
         self.program.machine.workers.run(move || {
-            let called = call::transform(&program, &settings, &delivery, &limits);
+            let called = call::transform(&mapper.program, mapper.terms(), &delivery);
             // Given back here and not where it is waited for: a sender who hangs up must not let another call in
             // while this one still runs.
             drop(permits);
@@ -83,12 +94,16 @@ impl Mapper {
 
     /// The same on the thread that asks, past shares, workers and record: what a call by itself costs.
     pub fn transform_here(&self, delivery: &Delivery) -> Called {
-        call::transform(&self.program, &self.settings, delivery, &self.limits)
+        call::transform(&self.program, self.terms(), delivery)
     }
 
     /// Makes an instance and throws it away, on the thread that asks.
     pub fn instantiate_here(&self) -> Result<(), String> {
         call::rehearse(&self.program, &self.limits)
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        Terms { settings: &self.settings, limits: &self.limits, read_events: self.read_events }
     }
 
     /// First the trigger's own share, then a worker: who waits for the one keeps nobody from the other.
@@ -106,5 +121,37 @@ impl Mapper {
             let mut last = self.record.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
             *last = Some((now, reason.clone()));
         }
+    }
+}
+
+/// Deliveries that wait for a worker, over all triggers.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    deliveries: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// A place in it, until it is given up.
+struct Waiting<'a> {
+    queue: &'a Queue,
+    bytes: usize,
+}
+
+impl Queue {
+    /// `None` when more waits already than the limits allow.
+    fn enter(&self, bytes: usize, limits: &Limits) -> Option<Waiting<'_>> {
+        let deliveries = self.deliveries.fetch_add(1, Ordering::Relaxed) + 1;
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let waiting = Waiting { queue: self, bytes };
+        let fits = deliveries <= limits.queue_deliveries_max
+            && (before == 0 || before + bytes <= limits.queue_bytes_max);
+        fits.then_some(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.queue.deliveries.fetch_sub(1, Ordering::Relaxed);
+        self.queue.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

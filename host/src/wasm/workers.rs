@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc::{self, Receiver, Sender},
     },
@@ -60,9 +60,15 @@ impl Workers {
         crew.fill_up()?;
         let (weak, engine) = (Arc::downgrade(&crew), engine.weak());
         thread::Builder::new().name("mapper-clock".to_owned()).spawn(move || {
-            while let (Some(engine), true) = (engine.upgrade(), keep_crew(&weak)) {
+            let mut missing = false;
+            while let (Some(engine), Some(crew)) = (engine.upgrade(), weak.upgrade()) {
                 engine.increment_epoch();
-                drop(engine);
+                let filled = crew.fill_up();
+                if let (Err(error), false) = (&filled, missing) {
+                    tracing::warn!(%error, "a mapper's worker can't be started; trying again");
+                }
+                missing = filled.is_err();
+                drop((engine, crew));
                 thread::sleep(TICK);
             }
         })?;
@@ -76,16 +82,8 @@ impl Workers {
     }
 }
 
-/// Puts a new worker in the place of each that has left; false when nobody needs them any more.
-fn keep_crew(crew: &Weak<Crew>) -> bool {
-    let Some(crew) = crew.upgrade() else { return false };
-    if let Err(error) = crew.fill_up() {
-        tracing::warn!(%error, "a mapper's worker can't be started; trying again");
-    }
-    true
-}
-
 impl Crew {
+    /// Puts a new worker in the place of each that has left.
     fn fill_up(self: &Arc<Self>) -> std::io::Result<()> {
         while self.alive.load(Ordering::Acquire) < self.count {
             let crew = self.clone();
@@ -114,6 +112,13 @@ fn work(crew: &Arc<Crew>) {
         }
     }
     crew.alive.fetch_sub(1, Ordering::AcqRel);
+}
+
+/// The CPU that this thread has had so far.
+pub(super) fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
 /// Lets every other thread of the machine go first. For a mapper that has computed for longer than honest ones do:

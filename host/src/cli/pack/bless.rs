@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::shown_name;
@@ -24,29 +24,52 @@ pub(super) fn write(failed: &[(&Pack, &Case, &Got)]) -> Result<Vec<PathBuf>> {
     for (path, mut cases) in files {
         let doing = || path.display().to_string();
         let text = fs::read_to_string(&path).with_context(doing)?;
+        let ending = if text.contains("\r\n") { "\r\n" } else { "\n" };
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         // From the last to the first: the lines of the others stay where they are.
         cases.sort_by_key(|(case, _)| std::cmp::Reverse(case.expect_at.line));
-        for (case, got) in cases {
+        for (case, got) in &cases {
             replace(&mut lines, case, got).with_context(doing)?;
         }
-        fs::write(&path, lines.join("\n") + "\n").with_context(doing)?;
+        let blessed = lines.join(ending) + ending;
+        let blessed_names: Vec<_> = cases.iter().map(|(case, _)| case.name.as_str()).collect();
+        only_these_differ(&text, &blessed, &blessed_names).with_context(doing)?;
+        fs::write(&path, blessed).with_context(doing)?;
         written.push(path);
     }
     Ok(written)
 }
 
+/// Reads both texts and sees that nothing but `expect` of the blessed cases is another: YAML can be written in ways
+/// that lines don't show.
+fn only_these_differ(before: &str, after: &str, blessed: &[&str]) -> Result<()> {
+    let help = "`--bless` can't change this file: write each `expect:` as a block of its own";
+    let read = |text: &str| serde_saphyr::from_str::<Value>(text).with_context(|| help.to_owned());
+    let without = |mut file: Value| {
+        for case in file["cases"].as_array_mut().into_iter().flatten() {
+            if case["name"].as_str().is_some_and(|name| blessed.contains(&name)) {
+                case["expect"] = Value::Null;
+            }
+        }
+        file
+    };
+    ensure!(without(read(before)?) == without(read(after)?), help);
+    Ok(())
+}
+
 fn replace(lines: &mut Vec<String>, case: &Case, got: &Got) -> Result<()> {
     let value = (case.expect_at.line as usize).min(lines.len());
-    let key = (0..value).rev().find(|line| expect_column(&lines[*line]).is_some());
+    let case_begins = (case.at.line as usize).saturating_sub(1);
+    let key = (case_begins..value).rev().find(|line| expect_column(&lines[*line]).is_some());
     let Some((first, column)) = key.and_then(|line| Some((line, expect_column(&lines[line])?))) else {
         bail!("`{}`: `--bless` needs `expect:` on a line of its own", case.name);
     };
     let indent = |line: &String| line.len() - line.trim_start().len();
-    let inside = lines[first + 1..].iter().take_while(|line| line.trim().is_empty() || indent(line) > column);
+    let is_inside = |line: &&String| line.trim().is_empty() || line.starts_with('#') || indent(line) > column;
+    let inside = lines[first + 1..].iter().take_while(is_inside);
     let mut last = first + inside.count();
-    // Blank lines before the next case are its own.
-    while last > first && lines[last].trim().is_empty() {
+    // Blank lines and remarks before the next case are its own.
+    while last > first && (lines[last].trim().is_empty() || lines[last].trim_start().starts_with('#')) {
         last -= 1;
     }
     let mut block = expectation(case, got, column);
@@ -155,7 +178,14 @@ fn scalar_text(text: &str) -> String {
         && !text.ends_with(' ')
         && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"]
             .contains(&text.to_lowercase().as_str());
-    if plain { text.to_owned() } else { Value::from(text).to_string() }
+    if plain { text.to_owned() } else { quoted(text) }
+}
+
+/// What no YAML may hold as it is, JSON lets stand.
+fn quoted(text: &str) -> String {
+    let json = Value::from(text).to_string();
+    let hidden = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    json.chars().map(|c| if hidden(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
 }
 
 #[cfg(test)]
@@ -167,7 +197,7 @@ mod tests {
     #[test]
     fn a_value_is_written_as_yaml_that_reads_the_same() {
         let value = json!({
-            "a": "plain text", "b": "no", "c": "1.0", "d": "x: y", "": [], "e f": {}, "q\"": "tab\t",
+            "a": "plain text", "b": "no", "c": "1.0", "d": "x: y", "": [], "e f": {}, "q\"": "tab\t", "odd": "\u{7f}\u{85}\u{feff}",
             "list": [1, {"x": 1.5, "y": [[], [2, {"z": null}]]}, "s", [["deep"]]], "n": 12_345_678_901_234_567_890_u64,
         });
         let mut lines = Vec::new();

@@ -56,8 +56,12 @@ pub(super) fn all(environment: &Environment, pack: &Path) -> Result<bool> {
 fn sources(pack: &Path) -> Result<Vec<PathBuf>> {
     ensure!(pack.join("pack.yaml").is_file(), "{}: there is no pack.yaml here", pack.display());
     let Ok(entries) = fs::read_dir(pack.join("mappers")) else { return Ok(Vec::new()) };
-    let folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
-    let mut folders: Vec<_> = folders.collect();
+    // Not what editors keep there, and nothing behind a link: that is not of this pack.
+    let own = |entry: &fs::DirEntry| {
+        entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && !entry.file_name().to_string_lossy().starts_with('.')
+    };
+    let mut folders: Vec<_> = entries.flatten().filter(own).map(|entry| entry.path()).collect();
     folders.sort();
     Ok(folders)
 }
@@ -74,7 +78,7 @@ pub(super) fn rust_sources(changed: &[PathBuf]) -> BTreeSet<PathBuf> {
 /// Builds a crate and makes a component of it.
 pub(super) fn rust(environment: &Environment, source: &Path) -> Result<()> {
     let source = &fs::canonicalize(source).with_context(|| source.display().to_string())?;
-    ensure_target()?;
+    ensure_target(source)?;
     sdk::unpack(&source.join(SDK_FOLDER))?;
     if !source.join(".cargo/config.toml").exists() {
         sdk::write_if_other(&source.join(".cargo/config.toml"), CARGO_CONFIG)?;
@@ -89,6 +93,9 @@ pub(super) fn rust(environment: &Environment, source: &Path) -> Result<()> {
             TARGET,
             "--message-format",
             "json-render-diagnostics",
+            // Also where the author's own configuration takes the place of ours.
+            "--config",
+            "patch.crates-io.hookpack-sdk.path='.hookpack/sdk'",
         ])
         .current_dir(source)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(environment, source).join("\u{1f}"))
@@ -102,7 +109,7 @@ pub(super) fn rust(environment: &Environment, source: &Path) -> Result<()> {
     let module = module_of(&output.stdout)
         .context("cargo built no .wasm: `[lib]` needs `crate-type = [\"cdylib\", \"rlib\"]`")?;
     let module = fs::read(&module).with_context(|| module.display().to_string())?;
-    let compiler = told_by_rustc(&["--version"], "rustc ").unwrap_or_default();
+    let compiler = told_by_rustc(source, &["--version"], "rustc ").unwrap_or_default();
     keep(source, &componentize(&module, &compiler)?)
 }
 
@@ -124,16 +131,16 @@ fn flags(environment: &Environment, source: &Path) -> Vec<String> {
     }
     // With the component `rust-src`, panics of the standard library name its local path.
     if let (Some(sysroot), Some(commit)) =
-        (told_by_rustc(&["--print", "sysroot"], ""), told_by_rustc(&["-vV"], "commit-hash: "))
+        (told_by_rustc(source, &["--print", "sysroot"], ""), told_by_rustc(source, &["-vV"], "commit-hash: "))
     {
         flags.push(format!("--remap-path-prefix={sysroot}/lib/rustlib/src/rust=/rustc/{commit}"));
     }
     flags
 }
 
-/// The line of rustc's answer that begins so, without its beginning.
-fn told_by_rustc(arguments: &[&str], begins: &str) -> Option<String> {
-    let output = Command::new("rustc").args(arguments).output().ok()?;
+/// The line of rustc's answer that begins so, without its beginning; of the rustc that cargo will use there.
+fn told_by_rustc(source: &Path, arguments: &[&str], begins: &str) -> Option<String> {
+    let output = Command::new("rustc").args(arguments).current_dir(source).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     text.lines().find_map(|line| line.strip_prefix(begins)).map(str::to_owned)
 }
@@ -150,8 +157,8 @@ fn module_of(messages: &[u8]) -> Option<PathBuf> {
     paths.rfind(|path| path.extension().is_some_and(|extension| extension == "wasm"))
 }
 
-fn ensure_target() -> Result<()> {
-    let folder = told_by_rustc(&["--print", "target-libdir", "--target", TARGET], "");
+fn ensure_target(source: &Path) -> Result<()> {
+    let folder = told_by_rustc(source, &["--print", "target-libdir", "--target", TARGET], "");
     let folder = PathBuf::from(folder.context("rustc can't be started: install Rust (https://rustup.rs)")?);
     ensure!(folder.is_dir(), "Rust can't build for WebAssembly yet: run `rustup target add {TARGET}`");
     Ok(())
@@ -214,8 +221,9 @@ fn component_path(source: &Path) -> Result<PathBuf> {
 fn keep(source: &Path, component: &[u8]) -> Result<()> {
     let path = component_path(source)?;
     let doing = || path.display().to_string();
-    // Written beside and renamed: a host that watches sees the whole file or the one before.
-    let fresh = path.with_extension("wasm.new");
+    // Written under a name that no loader reads, and renamed: a host sees the whole file or the one before.
+    let name = path.file_name().context("a component has a name")?.to_string_lossy();
+    let fresh = path.with_file_name(format!(".{name}.new"));
     fs::write(&fresh, component).and_then(|()| fs::rename(&fresh, &path)).with_context(doing)?;
     told(&path, component)
 }

@@ -1,8 +1,12 @@
 //! `hookpack pack bundle`: a pack as one file, the same bytes for the same pack.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::{load, shown_name};
@@ -38,6 +42,11 @@ pub(super) fn run(reader: Reader<'_>, args: &Args) -> Result<ExitCode> {
     let path =
         args.out.clone().unwrap_or_else(|| format!("{}-{}.tar.gz", pack.reference, pack.version).into());
     let doing = || path.display().to_string();
+    let into = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let into = into.canonicalize().with_context(|| into.display().to_string())?;
+    if into.starts_with(pack.folder.canonicalize().with_context(doing)?) {
+        bail!("{} would be a file of the pack: name another place with --out", path.display());
+    }
     fs::write(&path, &bytes).with_context(doing)?;
     let digest = hex::encode(Sha256::digest(&bytes));
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -9,6 +9,8 @@ use std::{
 use anstyle::AnsiColor;
 use anyhow::Result;
 use serde_json::{Value, json};
+use time::{OffsetDateTime, macros::datetime};
+use uuid::Uuid;
 
 use super::{bless, build, load, shown_name, watch::Watch};
 use crate::{
@@ -17,12 +19,12 @@ use crate::{
         compare::{self, Difference, Got, GotEvent},
         output,
     },
-    clock::Clock,
     config::{Config, Environment},
     mapping::Mapping,
     pack::{Pack, Reader, cases, diagnostics::Report},
     receive::rehearse,
     registry::Target,
+    request::Inbound,
 };
 
 #[derive(Debug, clap::Args)]
@@ -182,26 +184,27 @@ fn show(round: &Round) {
     output::line(&format!("{passed} passed, {failed} failed, {} faults", round.report.faults.len()));
 }
 
+/// When every case is received: what a mapper sees and what it costs is the same each time.
+const NOW: OffsetDateTime = datetime!(2026-01-01 12:00 UTC);
 /// The URL that cases are signed for.
 const PUBLIC_URL: &str = "http://127.0.0.1:8080";
 const PATH: &str = "/api/v1/webhooks/wh_00000000000000000000000000000000";
 
 async fn run_case(pack: &Arc<Pack>, case: cases::Case, config: &Config) -> Ran {
     let secrets = cases::secrets(pack);
-    let now = Clock::System.now();
     let target = match pack.trigger(&case.target_ref) {
         Some(trigger) => Target::Trigger(trigger.clone()),
         None => Target::Pack(pack.clone()),
     };
-    match case.outgoing(target.policy(), &secrets, PUBLIC_URL, PATH, now) {
+    match case.outgoing(target.policy(), &secrets, PUBLIC_URL, PATH, NOW) {
         Err(reason) => {
             let differences = vec![Difference::Line(format!("the request can't be made: {reason}"))];
             Ran { pack: pack.clone(), case, got: None, differences }
         }
         Ok(outgoing) => {
-            let request = case.inbound(&outgoing, PATH, now);
+            let request = Inbound { id: Uuid::nil(), ..case.inbound(&outgoing, PATH, NOW) };
             let before = fuel(&target);
-            let rehearsed = rehearse::rehearse(&target, &request, &secrets, PUBLIC_URL, config, now).await;
+            let rehearsed = rehearse::rehearse(&target, &request, &secrets, PUBLIC_URL, config, NOW).await;
             let used =
                 fuel(&target).zip(before).map(|(after, before)| after - before).filter(|used| *used > 0);
             let got = Got { fuel: used, ..got(rehearsed) };

@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -33,14 +33,23 @@ impl Watch {
     /// Blocks until something that counts was changed, and then until it is quiet again.
     pub(super) fn changed(&self) -> Result<Vec<PathBuf>> {
         let mut changed = Vec::new();
+        // Only the author's own files count: a compiler that works beside them is never quiet.
+        let mut due = None;
         loop {
-            let event = if changed.is_empty() {
-                self.events.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                self.events.recv_timeout(QUIET)
+            let event = match due {
+                None => self.events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => {
+                    self.events.recv_timeout(Instant::saturating_duration_since(&due, Instant::now()))
+                }
             };
             match event {
-                Ok(Ok(event)) => changed.extend(self.saved(event)),
+                Ok(Ok(event)) => {
+                    let saved = self.saved(event);
+                    if !saved.is_empty() {
+                        due = Some(Instant::now() + QUIET);
+                    }
+                    changed.extend(saved);
+                }
                 Ok(Err(error)) => return Err(error).context("watching"),
                 Err(RecvTimeoutError::Timeout) => return Ok(changed),
                 Err(RecvTimeoutError::Disconnected) => bail!("the watcher ended"),
