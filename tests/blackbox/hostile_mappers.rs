@@ -230,10 +230,10 @@ fn a_slow_start_function_costs_the_loader_nothing_but_time() {
         (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 60000000))))) (start $f)";
     let slow = component_of(&module(NOTHING, busy, MEMORY));
     let sandbox = sandbox(|config| config.mapper_deadline_ms = 5000, None);
-    let priority = || rustix::process::getpriority_process(None).unwrap();
-    let before = priority();
+    let policy = || thread_priority::thread_schedule_policy().unwrap();
+    let before = policy();
     sandbox.load(&slow).unwrap();
-    assert_eq!(priority(), before);
+    assert_eq!(policy(), before);
 }
 
 #[test]

@@ -62,6 +62,15 @@ pub struct Called {
     /// Where it is counted: [`Purpose::Measure`].
     pub fuel: Option<u64>,
     pub memory_bytes: usize,
+    /// It computed for longer than honest mappers do.
+    pub slow: bool,
+}
+
+impl Called {
+    /// A call that never was.
+    pub(super) const fn failed(failure: Failure) -> Self {
+        Self { result: Err(failure), fuel: None, memory_bytes: 0, slow: false }
+    }
 }
 
 /// A mapper that has computed for so long is no longer in a hurry.
@@ -74,6 +83,7 @@ const REASON_CHARACTERS_MAX: usize = 1000;
 /// What belongs to one instance.
 pub(super) struct State {
     meter: Meter,
+    slow: bool,
     /// The CPU that it had got when its time was over, if that was little.
     starved: Option<Duration>,
 }
@@ -102,7 +112,8 @@ pub(super) fn transform(program: &Program, terms: Terms<'_>, delivery: &Delivery
     let given = store.get_fuel().ok();
     let result = called(&mut store, program, terms, delivery);
     let fuel = given.and_then(|given| Some(given - store.get_fuel().ok()?));
-    Called { result, fuel, memory_bytes: store.data().meter.memory_bytes() }
+    let State { meter, slow, .. } = store.data();
+    Called { result, fuel, memory_bytes: meter.memory_bytes(), slow: *slow }
 }
 
 /// Makes an instance and throws it away: what would fail for every delivery fails when the pack is loaded.
@@ -116,7 +127,7 @@ pub(super) fn rehearse(program: &Program, limits: &Limits) -> Result<(), String>
 
 fn store(program: &Program, limits: &Limits, caller: Caller) -> Store<State> {
     let engine = program.pre.engine();
-    let mut store = Store::new(engine, State { meter: Meter::new(limits), starved: None });
+    let mut store = Store::new(engine, State { meter: Meter::new(limits), slow: false, starved: None });
     store.limiter(|state| &mut state.meter);
     store.set_hostcall_fuel(limits.output_bytes_max);
     if program.purpose == Purpose::Measure {
@@ -135,8 +146,11 @@ fn store(program: &Program, limits: &Limits, caller: Caller) -> Store<State> {
             context.data_mut().starved = Some(got).filter(|got| *got < deadline / 2);
             return Ok(UpdateDeadline::Interrupt);
         }
-        if taken >= DEMOTED_AFTER && caller == Caller::Worker {
-            workers::demote();
+        if taken >= DEMOTED_AFTER {
+            context.data_mut().slow = true;
+            if caller == Caller::Worker {
+                workers::demote();
+            }
         }
         Ok(UpdateDeadline::Continue(1))
     });

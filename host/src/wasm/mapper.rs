@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use time::OffsetDateTime;
@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     Limits, Program, Sandbox,
     call::{self, Called, Delivery, Failure, Terms},
+    workers,
 };
 
 /// A trigger's mapper: a program, its settings, and its share of the workers.
@@ -38,6 +39,8 @@ pub struct Record {
     pub failures: AtomicU64,
     /// In all, where it is counted: [`super::Purpose::Measure`].
     pub fuel: AtomicU64,
+    /// Whether its last call was one that others have to be kept from.
+    pub slow: AtomicBool,
     /// When it last failed by its own fault, and how.
     pub last_failure: Mutex<Option<(OffsetDateTime, String)>>,
 }
@@ -60,8 +63,7 @@ impl Sandbox {
 impl Mapper {
     /// Transforms one delivery; `now` is when a failure is said to have been.
     pub async fn transform(&self, delivery: Delivery, now: OffsetDateTime) -> Called {
-        let busy =
-            |reason: String| Called { result: Err(Failure::Busy(reason)), fuel: None, memory_bytes: 0 };
+        let busy = |reason: String| Called::failed(Failure::Busy(reason));
         let Some(waiting) = self.program.machine.queue.enter(delivery.payload.len(), &self.limits) else {
             let limits = "mapper_queue_deliveries_max, mapper_queue_bytes_max";
             return busy(format!("too much is waiting for mappers already ({limits})"));
@@ -77,17 +79,18 @@ impl Mapper {
         let (answer, answered) = oneshot::channel();
         let mapper = self.clone();
         self.program.machine.workers.run(move || {
+            // Who was slow the last time begins where it ended then.
+            if mapper.record.slow.load(Ordering::Relaxed) {
+                workers::demote();
+            }
             let called = call::transform(&mapper.program, mapper.terms(), &delivery);
             // Given back here and not where it is waited for: a sender who hangs up must not let another call in
             // while this one still runs.
             drop(permits);
             answer.send(called).ok();
         });
-        let called = answered.await.unwrap_or_else(|_| Called {
-            result: Err(Failure::Failed("its worker broke".to_owned())),
-            fuel: None,
-            memory_bytes: 0,
-        });
+        let broken = |_| Called::failed(Failure::Failed("its worker broke".to_owned()));
+        let called = answered.await.unwrap_or_else(broken);
         self.record(&called, now);
         called
     }
@@ -114,6 +117,7 @@ impl Mapper {
     }
 
     fn record(&self, called: &Called, now: OffsetDateTime) {
+        self.record.slow.store(called.slow, Ordering::Relaxed);
         self.record.calls.fetch_add(1, Ordering::Relaxed);
         self.record.fuel.fetch_add(called.fuel.unwrap_or_default(), Ordering::Relaxed);
         if let Err(Failure::Failed(reason)) = &called.result {

@@ -121,14 +121,23 @@ pub(super) fn cpu_time() -> Duration {
     Duration::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
-/// Lets every other thread of the machine go first. For a mapper that has computed for longer than honest ones do:
-/// it may go on to its deadline, at nobody's cost.
+/// Lets every other thread of the machine go first: this one gets what nobody else wants. For a mapper that computes for
+/// longer than honest ones do: it may go on to its deadline, at nobody's cost.
 pub(super) fn demote() {
-    if !DEMOTED.replace(true) {
-        // On Linux a priority is a thread's own; elsewhere it would be the whole process's.
-        #[cfg(target_os = "linux")]
-        if let Err(error) = rustix::process::setpriority_process(None, 19) {
-            tracing::debug!(%error, "a mapper's worker keeps its priority");
+    if DEMOTED.replace(true) {
+        return;
+    }
+    // The lowest nice value would not do: Linux lets such a thread finish its turn of some milliseconds before a
+    // more important one that has just woken up.
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::{
+            NormalThreadSchedulePolicy::Idle, ThreadPriority, ThreadSchedulePolicy,
+            set_thread_priority_and_policy, thread_native_id,
+        };
+        let policy = ThreadSchedulePolicy::Normal(Idle);
+        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy) {
+            tracing::debug!(?error, "a mapper's worker keeps its priority");
         }
     }
 }
