@@ -32,6 +32,9 @@ pub struct Mapper {
     pub record: Arc<Record>,
 }
 
+/// What a call holds while it runs.
+type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>, OwnedSemaphorePermit);
+
 /// How a mapper has done since it was loaded.
 #[derive(Debug, Default)]
 pub struct Record {
@@ -109,11 +112,18 @@ impl Mapper {
         Terms { settings: &self.settings, limits: &self.limits, read_events: self.read_events }
     }
 
-    /// First the trigger's own share, then a worker: who waits for the one keeps nobody from the other.
-    async fn permits(&self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+    /// First the trigger's own share, then, of slow ones, theirs, then a worker: who waits for one of them keeps nobody
+    /// from the next.
+    async fn permits(&self) -> Option<Permits> {
+        let workers = &self.program.machine.workers;
         let own = self.own.clone().acquire_owned().await.ok()?;
-        let slot = self.program.machine.workers.slots.clone().acquire_owned().await.ok()?;
-        Some((own, slot))
+        let among_slow = if self.record.slow.load(Ordering::Relaxed) {
+            Some(workers.slow.clone().acquire_owned().await.ok()?)
+        } else {
+            None
+        };
+        let worker = workers.slots.clone().acquire_owned().await.ok()?;
+        Some((own, among_slow, worker))
     }
 
     fn record(&self, called: &Called, now: OffsetDateTime) {

@@ -27,6 +27,9 @@ pub(super) struct Workers {
     jobs: Sender<Job>,
     /// One permit a worker: who has none waits here, where waiting costs nothing.
     pub(super) slots: Arc<Semaphore>,
+    /// So many of them, at most, for mappers that were slow the last time: however many there are of those, half of
+    /// the workers is for the others.
+    pub(super) slow: Arc<Semaphore>,
     _crew: Arc<Crew>,
 }
 
@@ -72,7 +75,8 @@ impl Workers {
                 thread::sleep(TICK);
             }
         })?;
-        Ok(Self { jobs, slots: Arc::new(Semaphore::new(count)), _crew: crew })
+        let slow = Arc::new(Semaphore::new((count / 2).max(1)));
+        Ok(Self { jobs, slots: Arc::new(Semaphore::new(count)), slow, _crew: crew })
     }
 
     /// Hands a job to the next free worker; who calls this holds a permit of `slots`.
