@@ -156,7 +156,7 @@ async fn one_triggers_slow_mapper_takes_only_its_share_of_the_workers() {
     assert_eq!(host.count("select count(*) from hookpack.event").await, 20);
 }
 
-/// However many hostile triggers there are: once they are known to be slow, half of the workers is for the others.
+/// However many hostile triggers there are: once they are known to be slow, most of the workers are for the others.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_slow_triggers_leave_workers_for_the_others() {
     let slow = ["a", "b", "c", "d"].map(|name| (name, endless()));

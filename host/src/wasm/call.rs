@@ -1,6 +1,9 @@
 //! One call of a mapper: a fresh instance, a delivery in, events out, every way to fail told apart.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -75,6 +78,8 @@ impl Called {
 
 /// A mapper that has computed for so long is no longer in a hurry.
 const DEMOTED_AFTER: Duration = Duration::from_millis(10);
+/// From then on it rests so long after each tick of work.
+const REST: Duration = Duration::from_millis(20);
 /// So many times its deadline a call may take by the clock, when it has to wait for the CPU.
 const CLOCK_FACTOR: u32 = 4;
 /// A reason longer than this is cut: it goes into a row of the log.
@@ -134,22 +139,31 @@ fn store(program: &Program, limits: &Limits, caller: Caller) -> Store<State> {
         store.set_fuel(u64::MAX).ok();
     }
     // Before anything of the component runs: its start functions are code as well.
-    let (began, cpu_began, deadline) = (Instant::now(), workers::cpu_time(), limits.deadline);
+    let (began, deadline) = (Instant::now(), limits.deadline);
+    // Asking for it takes longer than making a store, and few calls live to see a tick.
+    let mut cpu_began = None;
+    let mut rested = Duration::ZERO;
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |mut context| {
-        let (taken, got) = (began.elapsed(), workers::cpu_time().saturating_sub(cpu_began));
+        let (taken, cpu) = (began.elapsed(), workers::cpu_time());
+        let until_here = taken.min(workers::TICK);
+        let got = cpu.saturating_sub(*cpu_began.get_or_insert(cpu.saturating_sub(until_here)));
         if got >= deadline {
             return Ok(UpdateDeadline::Interrupt);
         }
         // The CPU's time counts, so that nobody fails because the machine is busy; but nobody waits for ever.
         if taken >= deadline * CLOCK_FACTOR {
-            context.data_mut().starved = Some(got).filter(|got| *got < deadline / 2);
+            context.data_mut().starved = Some(got).filter(|got| *got + rested < deadline / 2);
             return Ok(UpdateDeadline::Interrupt);
         }
-        if taken >= DEMOTED_AFTER {
+        if got >= DEMOTED_AFTER {
             context.data_mut().slow = true;
             if caller == Caller::Worker {
                 workers::demote();
+                // Priorities count within a group of processes only (a container, a service, a session). Where the
+                // database is in another one, it matters that this one leaves some of its share.
+                thread::sleep(REST);
+                rested += REST;
             }
         }
         Ok(UpdateDeadline::Continue(1))

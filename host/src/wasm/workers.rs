@@ -27,8 +27,8 @@ pub(super) struct Workers {
     jobs: Sender<Job>,
     /// One permit a worker: who has none waits here, where waiting costs nothing.
     pub(super) slots: Arc<Semaphore>,
-    /// So many of them, at most, for mappers that were slow the last time: however many there are of those, half of
-    /// the workers is for the others.
+    /// So many of them, at most, for mappers that were slow the last time: however many there are of those, most of
+    /// the workers are for the others.
     pub(super) slow: Arc<Semaphore>,
     _crew: Arc<Crew>,
 }
@@ -75,7 +75,7 @@ impl Workers {
                 thread::sleep(TICK);
             }
         })?;
-        let slow = Arc::new(Semaphore::new((count / 2).max(1)));
+        let slow = Arc::new(Semaphore::new((count / 4).max(1)));
         Ok(Self { jobs, slots: Arc::new(Semaphore::new(count)), slow, _crew: crew })
     }
 

@@ -51,8 +51,10 @@ impl Makes {
             Self::TheJob => Some(picked),
             Self::ThreeLists => {
                 let commits = picked["commits"].as_array().cloned().unwrap_or_default();
-                let list = |member: &str| commits.iter().map(|commit| commit[member].clone()).collect::<Value>();
-                picked["commits"] = json!({"id": list("id"), "message": list("message"), "author": list("author")});
+                let list =
+                    |member: &str| commits.iter().map(|commit| commit[member].clone()).collect::<Value>();
+                picked["commits"] =
+                    json!({"id": list("id"), "message": list("message"), "author": list("author")});
                 Some(picked)
             }
             Self::Nothing => None,
@@ -82,30 +84,46 @@ pub fn all<'a>(fixtures: &'a Fixtures, case: &'a Case) -> Result<Vec<Contestant<
     };
     add(TYPED, TheJob, Box::new(move || native.typed(text)));
     add(VALUE, TheJob, Box::new(move || native.value(text)));
-    add("the host's own Value", TheJob, Box::new(move || {
-        let push = json::parse(text.as_bytes()).expect("the payload is JSON");
-        job::pick(&push).to_string()
-    }));
+    add(
+        "the host's own Value",
+        TheJob,
+        Box::new(move || {
+            let push = json::parse(text.as_bytes()).expect("the payload is JSON");
+            job::pick(&push).to_string()
+        }),
+    );
     add(SANDBOX, TheJob, Box::new(move || sandbox::event(hookpack.typed.transform_here(&delivery))));
     add("… without headers", TheJob, Box::new(move || sandbox::event(hookpack.typed.transform_here(&bare))));
-    add("… handed to a worker", TheJob, Box::new(move || {
-        sandbox::event(hookpack.handed_over(&hookpack.typed, &handed_over))
-    }));
+    add(
+        "… handed to a worker",
+        TheJob,
+        Box::new(move || sandbox::event(hookpack.handed_over(&hookpack.typed, &handed_over))),
+    );
     add("mapper, Value", TheJob, Box::new(move || sandbox::event(hookpack.value.transform_here(&by_value))));
     add("mapper, empty", Nothing, Box::new(move || sandbox::event(hookpack.empty.transform_here(&to_empty))));
-    add("an instance alone", Nothing, Box::new(move || {
-        hookpack.typed.instantiate_here().expect("there is a slot");
-        String::new()
-    }));
+    add(
+        "an instance alone",
+        Nothing,
+        Box::new(move || {
+            hookpack.typed.instantiate_here().expect("there is a slot");
+            String::new()
+        }),
+    );
     add("fields", ThreeLists, Box::new(move || hookpack.map_fields(text.as_bytes())));
-    add(EXTISM_FRESH, TheJob, Box::new(move || {
-        let mut plugin = Plugin::new_from_compiled(&fixtures.extism).expect("the plugin can be made");
-        engines::extism_call(&mut plugin, text)
-    }));
+    add(
+        EXTISM_FRESH,
+        TheJob,
+        Box::new(move || {
+            let mut plugin = Plugin::new_from_compiled(&fixtures.extism).expect("the plugin can be made");
+            engines::extism_call(&mut plugin, text)
+        }),
+    );
     add("Extism plugin, reused", TheJob, Box::new(move || engines::extism_call(&mut plugin, text)));
-    add("QuickJS, fresh context", TheJob, Box::new(move || {
-        Script::new(&runtime).expect("the script is one").call(text)
-    }));
+    add(
+        "QuickJS, fresh context",
+        TheJob,
+        Box::new(move || Script::new(&runtime).expect("the script is one").call(text)),
+    );
     add(QUICKJS_REUSED, TheJob, Box::new(move || script.call(text)));
     add("VRL", TheJob, Box::new(move || vrl.call(text)));
     add("jaq", TheJob, Box::new(move || jaq.call(text)));

@@ -94,8 +94,12 @@ pub struct Vrl {
 impl Vrl {
     pub fn new() -> Result<Self> {
         let source = VRL.replace('\'', "\"");
-        let compiled = vrl::compiler::compile(&source, &vrl::stdlib::all())
-            .map_err(|faults| anyhow!("VRL: {}", faults.iter().map(|fault| fault.message.clone()).collect::<Vec<_>>().join("; ")))?;
+        let compiled = vrl::compiler::compile(&source, &vrl::stdlib::all()).map_err(|faults| {
+            anyhow!(
+                "VRL: {}",
+                faults.iter().map(|fault| fault.message.clone()).collect::<Vec<_>>().join("; ")
+            )
+        })?;
         Ok(Self { program: compiled.program, runtime: VrlRuntime::default() })
     }
 
@@ -108,7 +112,7 @@ impl Vrl {
         self.runtime.clear();
         let made = self.runtime.resolve(&mut target, &self.program, &TimeZone::default());
         match made.expect("the program does its job") {
-            vrl::value::Value::Bytes(bytes) => String::from_utf8(bytes.to_vec()).expect("JSON is UTF-8"),
+            vrl::value::Value::String(text) => text.into(),
             other => panic!("the program made {other:?}"),
         }
     }

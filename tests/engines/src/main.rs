@@ -8,7 +8,7 @@ mod payload;
 mod report;
 mod sandbox;
 
-use std::{env, process::ExitCode};
+use std::{env, process::ExitCode, time::Duration};
 
 use anyhow::{Result, ensure};
 
@@ -23,11 +23,14 @@ use self::{
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // `run` builds the mappers with this program, and the sandbox starts it to compile them.
-    if matches!(env::args().nth(1).as_deref(), Some("pack" | "compile-mapper")) {
-        return hookpack::cli::main();
-    }
-    match run(&Plan::of(env::args().skip(1).collect())) {
+    // Every command of Hookpack is one of this program: `run` builds mappers with it, the sandbox compiles them with it.
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let result = match arguments.first().map(String::as_str) {
+        None | Some("--quick") => run(&Plan::of(&arguments)),
+        Some("--profile") => profile(&arguments[1..].join(" ")),
+        Some(_) => return hookpack::cli::main(),
+    };
+    match result {
         Ok(missed) => ExitCode::from(u8::from(missed > 0)),
         Err(error) => {
             eprintln!("{error:#}");
@@ -57,12 +60,29 @@ fn run(plan: &Plan) -> Result<usize> {
     Ok(report::print(plan, &cases, &measured))
 }
 
+/// One contestant alone, ten seconds a payload: for `perf record`.
+fn profile(name: &str) -> Result<usize> {
+    let fixtures = Fixtures::make()?;
+    for case in payload::cases() {
+        for mut contestant in contestants::all(&fixtures, &case)?.into_iter().filter(|one| one.name == name) {
+            let p50 = measure::turn(&mut contestant, Duration::from_secs(10));
+            println!("{name}, {}: {p50:.2} µs", case.name);
+        }
+    }
+    Ok(0)
+}
+
 /// Before anything is measured: each does the job, for each payload.
 fn prove(fixtures: &Fixtures, case: &Case) -> Result<()> {
     for mut contestant in contestants::all(fixtures, case)? {
         let Some(expected) = contestant.makes.of(case) else { continue };
         let made: serde_json::Value = serde_json::from_str(&(contestant.call)())?;
-        ensure!(made == expected, "{} makes {made} of the push of {}, not {expected}", contestant.name, case.name);
+        ensure!(
+            made == expected,
+            "{} makes {made} of the push of {}, not {expected}",
+            contestant.name,
+            case.name
+        );
     }
     Ok(())
 }

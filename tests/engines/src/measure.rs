@@ -27,8 +27,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn of(arguments: Vec<String>) -> Self {
-        let setting = |name, default| env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    pub fn of(arguments: &[String]) -> Self {
+        let setting =
+            |name, default| env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
         let quick = arguments.iter().any(|argument| argument == "--quick");
         let rounds = if quick { 3 } else { setting("ROUNDS", 25) };
         let turn = if quick { 10 } else { setting("TURN_MS", 30) };
@@ -79,7 +80,7 @@ pub fn round(
 }
 
 /// The median of a turn's calls, in µs.
-fn turn(contestant: &mut Contestant<'_>, duration: Duration) -> f64 {
+pub fn turn(contestant: &mut Contestant<'_>, duration: Duration) -> f64 {
     let warm = Instant::now();
     while warm.elapsed() < duration / 4 {
         black_box((contestant.call)());

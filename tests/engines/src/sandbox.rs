@@ -74,7 +74,7 @@ impl Hookpack {
             empty: mapper(&empty)?,
             fields: fields(&sandbox)?,
             request: request(),
-            runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?,
+            runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build()?,
             cache,
             key,
             components: [empty, typed],
@@ -146,7 +146,9 @@ pub fn delivery(payload: &Bytes, headers: bool) -> Delivery {
 /// The one event's payload; nothing where there was none.
 pub fn event(called: Called) -> String {
     match called.result {
-        Ok(Transformed::Events(events)) => events.into_iter().next().map(|event| event.payload).unwrap_or_default(),
+        Ok(Transformed::Events(events)) => {
+            events.into_iter().next().map(|event| event.payload).unwrap_or_default()
+        }
         other => panic!("the mapper answered {other:?}"),
     }
 }
