@@ -79,7 +79,7 @@ impl Called {
 /// A mapper that has computed for so long is no longer in a hurry.
 const DEMOTED_AFTER: Duration = Duration::from_millis(10);
 /// From then on it rests so long after each tick of work.
-const REST: Duration = Duration::from_millis(20);
+const REST: Duration = Duration::from_millis(30);
 /// So many times its deadline a call may take by the clock, when it has to wait for the CPU.
 const CLOCK_FACTOR: u32 = 4;
 /// A reason longer than this is cut: it goes into a row of the log.
