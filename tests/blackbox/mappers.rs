@@ -221,6 +221,46 @@ async fn senders_who_hang_up_do_not_let_more_mappers_in() {
     assert_eq!(host.logged(&answer).await.0, "mapper_busy");
 }
 
+/// A call that nobody waits for any more counts like another: who hangs up can't hide that a mapper is slow.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_a_call_went_is_recorded_when_its_sender_has_hung_up() {
+    let mut setup = setup(&[("endless", endless())], "");
+    setup.config.mapper_deadline_ms = 400;
+    let host = setup.start().await;
+    let impatient = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(50)).build().unwrap();
+    impatient.post(host.url("m.endless")).body("{}").send().await.unwrap_err();
+    eventually("a call in the record", async || {
+        let shown = host.api("/api/v1/triggers/m.endless").await.json()["data"]["mapper"]["calls"].clone();
+        (shown == 1).then_some(())
+    })
+    .await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_mappers_is_bounded_in_number_and_time() {
+    let mut full = setup(&[("echo", echo())], "");
+    full.config.mapper_queue_deliveries_max = 0;
+    let host = full.start().await;
+    let answer = host.send("m.echo", "1").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{}", answer.text);
+    assert!(host.logged(&answer).await.1.contains("mapper_queue_deliveries_max"));
+    host.stop().await;
+
+    let mut slow = setup(&[("echo", echo())], "").with_file(
+        "m/triggers/echo.yaml",
+        b"name: echo\nref: m.echo\ntype: webhook\npayload_schema: true\nwebhook: {enabled: true, verify: none}\n\
+          split: $[*]\nmapping: {wasm: mappers/echo.wasm}\n",
+    );
+    slow.config.mapper_delivery_seconds = 0;
+    let host = slow.start().await;
+    let answer = host.send("m.echo", "[1, 2, 3]").await;
+    assert_eq!(answer.status, 503, "{}", answer.text);
+    assert!(host.logged(&answer).await.1.contains("(mapper_delivery_seconds)"));
+    assert_eq!(host.count("select count(*) from hookpack.event").await, 0, "all or none");
+    host.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mapper_is_called_for_each_member_that_split_selects() {
     let setup = setup(&[("echo", echo())], "").with_file(

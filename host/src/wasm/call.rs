@@ -152,7 +152,7 @@ fn store(program: &Program, limits: &Limits, caller: Caller) -> Store<State> {
             return Ok(UpdateDeadline::Interrupt);
         }
         // The CPU's time counts, so that nobody fails because the machine is busy; but nobody waits for ever.
-        if taken >= deadline * CLOCK_FACTOR {
+        if taken >= deadline.saturating_mul(CLOCK_FACTOR) {
             context.data_mut().starved = Some(got).filter(|got| *got + rested < deadline / 2);
             return Ok(UpdateDeadline::Interrupt);
         }
@@ -217,7 +217,8 @@ fn called(
         Ok(Err(wit::MapError::Failed(reason))) => Err(Failure::Failed(printable(&reason))),
         Err(error) => match (error.downcast_ref::<Trap>(), store.data().starved) {
             (Some(Trap::Interrupt), Some(got)) => {
-                let (got, clock) = (got.as_millis(), (limits.deadline * CLOCK_FACTOR).as_millis());
+                let (got, clock) =
+                    (got.as_millis(), limits.deadline.saturating_mul(CLOCK_FACTOR).as_millis());
                 Err(Failure::Busy(format!(
                     "the machine is too busy: within {clock} ms it got {got} ms of CPU (mapper_deadline_ms)"
                 )))

@@ -22,7 +22,7 @@ use super::{
 pub struct Mapper {
     pub program: Arc<Program>,
     /// Its file inside the pack.
-    pub file: String,
+    pub file: Arc<str>,
     settings: Arc<str>,
     /// What keeps one slow mapper from taking every worker.
     own: Arc<Semaphore>,
@@ -53,7 +53,7 @@ impl Sandbox {
     pub fn mapper(&self, program: Arc<Program>, file: String, settings: String) -> Mapper {
         Mapper {
             program,
-            file,
+            file: file.into(),
             settings: settings.into(),
             own: Arc::new(Semaphore::new(self.limits.calls_per_trigger_max)),
             limits: self.limits.clone(),
@@ -87,15 +87,15 @@ impl Mapper {
                 workers::demote();
             }
             let called = call::transform(&mapper.program, mapper.terms(), &delivery);
+            // Here, too: how it went counts whether or not anybody waits for it any more.
+            mapper.record(&called, now);
             // Given back here and not where it is waited for: a sender who hangs up must not let another call in
             // while this one still runs.
             drop(permits);
             answer.send(called).ok();
         });
         let broken = |_| Called::failed(Failure::Failed("its worker broke".to_owned()));
-        let called = answered.await.unwrap_or_else(broken);
-        self.record(&called, now);
-        called
+        answered.await.unwrap_or_else(broken)
     }
 
     /// The same on the thread that asks, past shares, workers and record: what a call by itself costs.

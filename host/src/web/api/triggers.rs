@@ -71,7 +71,7 @@ fn shown_mapper(mapper: &Mapper) -> Value {
     let (about, record) = (&mapper.program.about, &mapper.record);
     let last = record.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
     json!({
-        "file": mapper.file,
+        "file": &*mapper.file,
         "bytes": about.bytes,
         "sha256": hex::encode(about.sha256),
         "interface": about.interface,
