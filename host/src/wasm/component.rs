@@ -154,9 +154,9 @@ impl Anatomy {
     }
 }
 
-/// Mappers of any 1.x run on a host that speaks 1; a later minor version could ask for what this host doesn't give.
+/// The version is a promise: mappers of any 1.x run on every host that speaks 1.
 fn speaks(version: &str) -> bool {
-    semver::Version::parse(version).is_ok_and(|version| version.major == 1 && version.minor == 0)
+    semver::Version::parse(version).is_ok_and(|version| version.major == 1)
 }
 
 fn unreadable(error: &wasmparser::BinaryReaderError) -> Refused {
