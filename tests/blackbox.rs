@@ -50,3 +50,5 @@ mod readme;
 mod rooms;
 #[path = "blackbox/spine.rs"]
 mod spine;
+#[path = "blackbox/watching.rs"]
+mod watching;

@@ -45,7 +45,7 @@ enum Command {
     Pack(pack::Command),
     /// Send a request to a running host, signed as its sender would.
     Send(send::Args),
-    /// List the packs of a running host, and what is wrong with the refused ones.
+    /// List the packs of a running host, their states, and what is wrong with the refused ones.
     Packs(list::PacksArgs),
     /// List the triggers of a running host, with their URLs.
     Triggers(list::TriggersArgs),

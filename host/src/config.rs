@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
-use crate::secret::SecretSources;
+use crate::{secret::SecretSources, signing::PublicKey};
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -32,6 +32,15 @@ pub struct Config {
     pub public_url: Option<String>,
     /// The folder of packs.
     pub packs: PathBuf,
+    /// How changes in the folder of packs are noticed: `auto` has the system tell and looks now and then all the same;
+    /// on a network file system, or when the system can't tell, it only looks. `events` and `polling` choose one.
+    pub watch: WatchMode,
+    /// Milliseconds for which a pack must not have changed before it is loaded: what is being copied is not whole yet.
+    pub watch_quiet_ms: u64,
+    /// Milliseconds from one look to the next when the system doesn't tell.
+    pub watch_poll_ms: u64,
+    /// Ed25519 public keys, in base64. When there is one, only archives that one of them has signed are loaded.
+    pub require_signed_packs: Vec<PublicKey>,
     /// What the host keeps: private Postgres, master key, admin token.
     pub data_dir: PathBuf,
     /// A Postgres (14 or newer) to use instead of the private one.
@@ -90,6 +99,8 @@ pub struct Config {
     pub pack_bytes_max: u64,
     /// Files in a pack; then the pack is refused.
     pub pack_files_max: usize,
+    /// How many times its own size an archive may unpack to, beyond the first MiB; then it is refused.
+    pub archive_ratio_max: u64,
     /// Nesting of a pack's YAML; then the file is refused.
     pub yaml_depth_max: usize,
     /// Nodes of one YAML file, aliases expanded; then the file is refused.
@@ -149,6 +160,10 @@ impl Default for Config {
             admin_listen: None,
             public_url: None,
             packs: PathBuf::from("packs"),
+            watch: WatchMode::Auto,
+            watch_quiet_ms: 1000,
+            watch_poll_ms: 2000,
+            require_signed_packs: Vec::new(),
             data_dir: PathBuf::from("hookpack-data"),
             database_url: None,
             postgres_binaries: None,
@@ -178,6 +193,7 @@ impl Default for Config {
             pack_file_bytes_max: 1 << 20,
             pack_bytes_max: 64 << 20,
             pack_files_max: 1000,
+            archive_ratio_max: 100,
             yaml_depth_max: 64,
             yaml_nodes_max: 50_000,
             regex_bytes_max: 1 << 20,
@@ -213,6 +229,16 @@ pub enum LogFormat {
     #[default]
     Text,
     Json,
+}
+
+/// How the host learns that the packs folder has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WatchMode {
+    #[default]
+    Auto,
+    Events,
+    Polling,
 }
 
 /// So many requests in any window of so many seconds.

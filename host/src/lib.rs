@@ -13,6 +13,8 @@ pub mod telemetry;
 pub mod web;
 /// The story of one request.
 pub mod receive;
+/// Keeping what runs in step with the packs folder.
+pub mod reload;
 /// What a request needs at hand.
 pub mod host;
 /// The group-commit writer.
@@ -49,6 +51,12 @@ pub mod json;
 pub mod model;
 /// Every setting and limit.
 pub mod config;
+/// Counters and durations (prometheus-client).
+pub mod metrics;
+/// Hearing that files have changed (notify).
+pub mod watch;
+/// Signatures of packs (ring).
+pub mod signing;
 /// Secrets, and the key that seals.
 pub mod secret;
 /// The time of day.

@@ -138,6 +138,9 @@ impl Answer {
 pub struct NewEvent {
     pub id: Uuid,
     pub pack_ref: String,
+    /// Of the pack that made it: its version, and the SHA-256 of its files.
+    pub pack_version: String,
+    pub pack_hash: [u8; 32],
     pub trigger_ref: String,
     /// What names it among the events of its trigger, if anything does: while `key_window` lasts, a second one
     /// of that key is not stored again.

@@ -1,10 +1,14 @@
 //! Packs: folders of YAML turned, whole or not at all, into values that are ready to work.
 
+mod archive;
 pub mod bundle;
 pub mod cases;
 pub mod diagnostics;
+mod files;
+mod fingerprint;
 mod folder;
 mod load;
+mod loaded;
 pub mod presets;
 mod read;
 mod read_cases;
@@ -22,8 +26,15 @@ mod yaml_faults;
 
 use std::{path::PathBuf, sync::Arc};
 
+use self::diagnostics::Place;
 pub use self::{
-    load::{Loaded, Reader, Refused, load_all, load_one},
+    archive::{CHECKSUM, SIGNATURE, beside, is_archive},
+    fingerprint::{Fingerprint, links},
+    load::{
+        Entry, Listing, Reader, Refused, Sound, entry_of, is_entry, list, load_all, load_alone, load_entry,
+        load_one,
+    },
+    loaded::{Change, Live, Loaded, Removed, STATES, Standing, changes, settle},
     read_policy::is_name as is_ref,
 };
 use crate::{mapping::Mapping, matching::Match, policy::Policy, schema::Schema, selector::JsonPath};
@@ -36,7 +47,10 @@ pub struct Pack {
     pub name: String,
     pub version: String,
     pub description: Option<String>,
-    pub folder: PathBuf,
+    /// Where `ref` stands in its `pack.yaml`.
+    pub ref_at: Place,
+    /// Its folder or archive.
+    pub path: PathBuf,
     /// The same bytes under the same names give the same hash.
     pub content_hash: [u8; 32],
     /// One URL for the whole pack.
@@ -54,6 +68,8 @@ pub struct Trigger {
     pub name: String,
     pub pack_ref: String,
     pub pack_version: String,
+    /// The content hash of its pack.
+    pub pack_hash: [u8; 32],
     pub description: Option<String>,
     /// Its file inside the pack.
     pub file: String,

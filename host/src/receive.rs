@@ -29,7 +29,7 @@ use crate::{
     model::{Answer, Delivery, DeliveryKey, LogRow, NewEvent, Outcome},
     registry::{Endpoint, Target},
     request::{Inbound, rfc3339},
-    secret::SecretValue,
+    secret::{SecretValue, Secrets},
     store::batch::Stored,
     verify::handshake::Shaken,
 };
@@ -87,6 +87,8 @@ pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Bo
 /// with its row in the request log, before this returns.
 async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow) -> Result<Ended, Refusal> {
     let registry = host.registry.load_full();
+    // Both as they are now, to the end: packs and their secrets may be swapped meanwhile.
+    let known = host.secrets.load_full();
     let endpoint = registry.endpoint(key).ok_or_else(Refusal::unknown_key)?;
     let policy = endpoint.target.policy();
     log.trigger_ref = Some(endpoint.target.owner_ref().to_owned());
@@ -97,11 +99,11 @@ async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow
     let mut body = Arrival::Streaming(body);
     if !policy.handshakes.is_empty() {
         body = body.read_early(&mut request, policy, &host.config).await;
-        if let Some(shaken) = shake(host, endpoint, &request)? {
+        if let Some(shaken) = shake(host, endpoint, &known, &request)? {
             return Ok(Ended::Shaken(shaken));
         }
     }
-    let secrets = open(host, endpoint)?;
+    let secrets = open(endpoint, &known)?;
     let coding = understood(&request)?;
     request.body = body.whole(&request, policy, &host.config).await?;
     log.body_bytes = i64::try_from(request.body.len()).unwrap_or(i64::MAX);
@@ -150,12 +152,12 @@ fn begin(host: &Host, peer: IpAddr, head: &Parts) -> LogRow {
 }
 
 /// Not paused, and its secrets are there: a trigger that is to verify and can't lets nobody through.
-fn open(host: &Host, endpoint: &Endpoint) -> Result<Vec<SecretValue>, Refusal> {
+fn open(endpoint: &Endpoint, known: &Secrets) -> Result<Vec<SecretValue>, Refusal> {
     if endpoint.paused {
         return Err(Refusal::paused());
     }
     let policy = endpoint.target.policy();
-    let secrets = host.secrets.load().of(&policy.secrets);
+    let secrets = known.of(&policy.secrets);
     if policy.verify.needs_secret() && secrets.is_empty() {
         return Err(Refusal::secret_missing(&policy.secrets));
     }
@@ -163,8 +165,13 @@ fn open(host: &Host, endpoint: &Endpoint) -> Result<Vec<SecretValue>, Refusal> {
 }
 
 /// The answer to a handshake, when the request is one that the policy declares.
-fn shake(host: &Host, endpoint: &Endpoint, request: &Inbound) -> Result<Option<Shaken>, Refusal> {
-    handshake(&endpoint.target, request, &host.public_url, &host.secrets.load(), host.clock.now())
+fn shake(
+    host: &Host,
+    endpoint: &Endpoint,
+    known: &Secrets,
+    request: &Inbound,
+) -> Result<Option<Shaken>, Refusal> {
+    handshake(&endpoint.target, request, &host.public_url, known, host.clock.now())
 }
 
 /// Method, content type and encoding.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use sqlx::{Connection, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     pack::{Loaded, Pack, Trigger},
     policy::Policy,
     secret::{self, MasterKey},
-    store::endpoints::{self, KeyRow},
+    store::endpoints::{self, KeyRow, NewKey},
 };
 
 /// Swapped whole; a request works with the one that it began with.
@@ -74,30 +74,44 @@ impl Target {
     }
 }
 
+/// What keys are made and opened with.
+#[derive(Clone, Copy, Debug)]
+pub struct Keyring<'a> {
+    pub pool: &'a PgPool,
+    pub master_key: &'a MasterKey,
+    pub clock: &'a Clock,
+}
+
 impl Registry {
     /// Puts packs and keys together: issues a key to whoever is enabled and never had one, and opens an
-    /// endpoint for every key whose owner is loaded.
-    pub async fn build(loaded: Loaded, pool: &PgPool, master_key: &MasterKey, clock: &Clock) -> Result<Self> {
-        let targets = targets(&loaded);
-        let rows = endpoints::keys(pool).await?;
-        let known: HashSet<&str> = rows.iter().map(|row| row.owner_ref.as_str()).collect();
-        let mut issued = false;
-        for (owner_ref, (target, enabled)) in &targets {
-            if *enabled && !known.contains(owner_ref.as_str()) {
-                issued |= issue_key(pool, owner_ref, target, master_key, clock).await?;
+    /// endpoint for every key whose owner is loaded. What has not changed since `before` is taken from there; of the
+    /// rest, keys are looked up. With `afresh` they are looked up for everybody.
+    pub async fn build(loaded: Loaded, before: &Self, afresh: bool, keyring: Keyring<'_>) -> Result<Self> {
+        let mut by_key = HashMap::with_capacity(before.by_key.len());
+        let mut known = Known::of(before);
+        let mut unknown: BTreeMap<&str, (Target, bool)> = BTreeMap::new();
+        for pack in loaded.packs() {
+            let same = before.pack(&pack.reference).is_some_and(|known| Arc::ptr_eq(known, pack));
+            for (target, enabled) in targets(pack) {
+                let endpoints = known.endpoints(target.owner_ref());
+                if afresh || (endpoints.is_empty() && (enabled || !same)) {
+                    unknown.insert(owner_ref_of(pack, &target), (target, enabled));
+                } else if same {
+                    by_key.extend(endpoints.iter().map(|(hash, endpoint)| (*hash, endpoint.clone())));
+                } else {
+                    let limit = known.limit(&target, keyring.clock);
+                    let moved = |(hash, endpoint): &Hashed| {
+                        (*hash, Arc::new(endpoint.leading_to(target.clone(), limit.clone())))
+                    };
+                    by_key.extend(endpoints.iter().map(moved));
+                }
             }
         }
-        let rows = if issued { endpoints::keys(pool).await? } else { rows };
-        let mut by_key = HashMap::with_capacity(rows.len());
-        let mut limits: HashMap<String, Option<Arc<TriggerLimit>>> = HashMap::new();
-        for row in rows {
-            let Some((target, _)) = targets.get(&row.owner_ref) else { continue };
+        for row in keys(&unknown, keyring).await? {
+            let Some((target, _)) = unknown.get(row.owner_ref.as_str()) else { continue };
             let Ok(hash) = <[u8; 32]>::try_from(row.key_hash.as_slice()) else { continue };
-            // Every key of one owner spends from one limit.
-            let limit = limits.entry(row.owner_ref.clone()).or_insert_with(|| {
-                target.policy().rate_limit.map(|limit| Arc::new(TriggerLimit::new(limit, clock)))
-            });
-            by_key.insert(hash, Arc::new(endpoint(&row, target.clone(), limit.clone(), master_key)));
+            let limit = known.limit(target, keyring.clock);
+            by_key.insert(hash, Arc::new(endpoint(&row, target.clone(), limit, keyring.master_key)));
         }
         Ok(Self { loaded, by_key })
     }
@@ -114,16 +128,16 @@ impl Registry {
         own
     }
 
-    pub fn packs(&self) -> &[Arc<Pack>] {
-        &self.loaded.packs
+    pub fn packs(&self) -> impl Iterator<Item = &Arc<Pack>> {
+        self.loaded.packs()
     }
 
     pub fn pack(&self, reference: &str) -> Option<&Arc<Pack>> {
-        self.loaded.packs.iter().find(|pack| pack.reference == reference)
+        self.loaded.pack(reference)
     }
 
     pub fn triggers(&self) -> impl Iterator<Item = &Arc<Trigger>> {
-        self.loaded.packs.iter().flat_map(|pack| &pack.triggers)
+        self.loaded.packs().flat_map(|pack| &pack.triggers)
     }
 
     pub fn trigger(&self, reference: &str) -> Option<&Arc<Trigger>> {
@@ -132,47 +146,102 @@ impl Registry {
 
     /// Every secret that any policy names, each once.
     pub fn secret_names(&self) -> impl Iterator<Item = &str> {
-        let names: HashSet<&str> = self.packs().iter().flat_map(|pack| pack.secret_names()).collect();
+        let names: HashSet<&str> = self.packs().flat_map(|pack| pack.secret_names()).collect();
         names.into_iter()
     }
 }
 
-/// Everything that can have a key, by its ref, and whether it gets one by itself.
-fn targets(loaded: &Loaded) -> BTreeMap<String, (Target, bool)> {
-    let mut targets = BTreeMap::new();
-    for pack in &loaded.packs {
-        targets.insert(pack.reference.clone(), (Target::Pack(pack.clone()), pack.endpoint_enabled));
-        for trigger in &pack.triggers {
-            let enabled = trigger.policy.enabled;
-            targets.insert(trigger.reference.clone(), (Target::Trigger(trigger.clone()), enabled));
-        }
-    }
-    targets
+/// An endpoint under the hash of its key.
+type Hashed = ([u8; 32], Arc<Endpoint>);
+
+/// What was known of each owner, and what goes on where it was.
+struct Known<'a> {
+    endpoints: HashMap<&'a str, Vec<Hashed>>,
+    limits: HashMap<String, Option<Arc<TriggerLimit>>>,
 }
 
-/// Gives an owner its first key; `false` when another host was faster.
-async fn issue_key(
-    pool: &PgPool,
-    owner_ref: &str,
-    target: &Target,
-    master_key: &MasterKey,
-    clock: &Clock,
-) -> Result<bool> {
+impl<'a> Known<'a> {
+    fn of(before: &'a Registry) -> Self {
+        let mut endpoints: HashMap<&str, Vec<_>> = HashMap::new();
+        for (hash, endpoint) in &before.by_key {
+            endpoints.entry(endpoint.target.owner_ref()).or_default().push((*hash, endpoint.clone()));
+        }
+        Self { endpoints, limits: HashMap::new() }
+    }
+
+    fn endpoints(&self, owner_ref: &str) -> Vec<Hashed> {
+        self.endpoints.get(owner_ref).cloned().unwrap_or_default()
+    }
+
+    /// Every key of one owner spends from one limit; what was spent stays spent while the limit is the same.
+    fn limit(&mut self, target: &Target, clock: &Clock) -> Option<Arc<TriggerLimit>> {
+        let owner_ref = target.owner_ref();
+        if let Some(limit) = self.limits.get(owner_ref) {
+            return limit.clone();
+        }
+        let wanted = target.policy().rate_limit;
+        let before = self.endpoints.get(owner_ref).and_then(|endpoints| endpoints.first());
+        let before = before.filter(|(_, endpoint)| endpoint.target.policy().rate_limit == wanted);
+        let limit = match before {
+            Some((_, endpoint)) => endpoint.limit.clone(),
+            None => wanted.map(|limit| Arc::new(TriggerLimit::new(limit, clock))),
+        };
+        self.limits.insert(owner_ref.to_owned(), limit.clone());
+        limit
+    }
+}
+
+impl Endpoint {
+    fn leading_to(&self, target: Target, limit: Option<Arc<TriggerLimit>>) -> Self {
+        Self { key_id: self.key_id, target, paused: self.paused, key: self.key.clone(), limit }
+    }
+}
+
+/// Everything of a pack that can have a key, and whether it gets one by itself.
+fn targets(pack: &Arc<Pack>) -> impl Iterator<Item = (Target, bool)> {
+    let own = (Target::Pack(pack.clone()), pack.endpoint_enabled);
+    let triggers =
+        pack.triggers.iter().map(|trigger| (Target::Trigger(trigger.clone()), trigger.policy.enabled));
+    std::iter::once(own).chain(triggers)
+}
+
+fn owner_ref_of<'a>(pack: &'a Pack, target: &Target) -> &'a str {
+    let of_trigger = |reference| pack.trigger(reference).map(|trigger| trigger.reference.as_str());
+    of_trigger(target.owner_ref()).unwrap_or(&pack.reference)
+}
+
+/// The keys of these owners; whoever is enabled and never had one gets one.
+async fn keys(owners: &BTreeMap<&str, (Target, bool)>, keyring: Keyring<'_>) -> Result<Vec<KeyRow>> {
+    if owners.is_empty() {
+        return Ok(Vec::new());
+    }
+    let refs: Vec<&str> = owners.keys().copied().collect();
+    let rows = endpoints::keys(keyring.pool, &refs).await?;
+    let known: HashSet<&str> = rows.iter().map(|row| row.owner_ref.as_str()).collect();
+    let without = owners.iter().filter(|(owner_ref, (_, enabled))| *enabled && !known.contains(*owner_ref));
+    let fresh = without.map(|(owner_ref, (target, _))| fresh_key(owner_ref, target, keyring.master_key));
+    let fresh = fresh.collect::<Result<Vec<_>>>()?;
+    if fresh.is_empty() {
+        return Ok(rows);
+    }
+    endpoints::issue(keyring.pool, &fresh, keyring.clock.now()).await?;
+    // Where another host was faster, its key is the owner's: what counts is what stands there now.
+    Ok(endpoints::keys(keyring.pool, &refs).await?)
+}
+
+fn fresh_key(owner_ref: &str, target: &Target, master_key: &MasterKey) -> Result<NewKey> {
     let kind = match target {
         Target::Trigger(_) => "trigger",
         Target::Pack(_) => "pack",
     };
-    let now = clock.now();
     let key = secret::endpoint_key()?;
-    let sealed = master_key.seal(key.as_bytes(), owner_ref)?;
-    let mut connection = pool.acquire().await?;
-    let mut transaction = connection.begin().await?;
-    if endpoints::open(&mut transaction, owner_ref, kind, now).await? {
-        endpoints::insert_key(&mut transaction, Uuid::now_v7(), owner_ref, &secret::hash(&key), &sealed, now)
-            .await?;
-    }
-    transaction.commit().await?;
-    Ok(true)
+    Ok(NewKey {
+        key_id: Uuid::now_v7(),
+        owner_ref: owner_ref.to_owned(),
+        kind,
+        key_hash: secret::hash(&key).to_vec(),
+        key_sealed: master_key.seal(key.as_bytes(), owner_ref)?,
+    })
 }
 
 fn endpoint(

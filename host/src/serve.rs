@@ -1,12 +1,16 @@
 //! Starting and stopping a host: database, packs, doors; then the same backwards.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use tokio::{
     net::TcpListener,
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinHandle,
     time::{interval, timeout},
 };
@@ -17,10 +21,11 @@ use crate::{
     host::Host,
     ingest::{Ingest, Writers},
     limits::{HostLimits, Sampler},
-    pack::{self, Loaded, Reader},
-    registry::Registry,
+    metrics::Metrics,
+    registry::{Keyring, Registry},
+    reload::Keeper,
     secret::{self, MasterKey},
-    store::{self, Database, tokens},
+    store::{self, Database, endpoints, tokens},
     wasm::{Cache, Purpose, Sandbox},
     web::{self, server},
 };
@@ -36,12 +41,15 @@ pub struct Running {
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
     refresher: JoinHandle<()>,
+    keeper: JoinHandle<()>,
 }
 
 /// How long queries under way may take when the host stops.
 const POOL_WAIT: Duration = Duration::from_secs(5);
 /// How long the last batch may take when the host stops.
 const WRITERS_WAIT: Duration = Duration::from_secs(15);
+/// Looks at the packs folder that may be asked for at a time; a further one waits.
+const LOOKS_MAX: usize = 16;
 /// How often secret files are looked at again.
 const SECRETS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -71,12 +79,19 @@ impl Running {
 
         let cache =
             Cache::open(&config.mapper_cache_dir(), master_key.clone(), config.mapper_cache_bytes_max)?;
-        let loaded = load(&config, Sandbox::new(&config, Purpose::Serve, Some(cache))).await?;
-        let registry =
-            Registry::build(loaded, &pool, &master_key, &clock).await.context("issuing endpoint keys")?;
+        let metrics = Arc::new(Metrics::default());
+        let sandbox = Sandbox::new(&config, Purpose::Serve, Some(cache));
+        let mut keeper = Keeper::new(&config, sandbox, metrics.clone());
+        let mut loaded = keeper.first(&clock).await?;
+        loaded.remember(endpoints::packs(&pool).await?);
+        let keyring = Keyring { pool: &pool, master_key: &master_key, clock: &clock };
+        let nothing = Registry::default();
+        let registry = Registry::build(loaded, &nothing, true, keyring);
+        let registry = registry.await.context("issuing endpoint keys")?;
         let sources = config.secret_sources(environment);
         let secrets = sources.read(registry.secret_names());
         let (ingest, writers) = Ingest::start(&config, &database, &clock);
+        let (looks, asks) = mpsc::channel(LOOKS_MAX);
         let host = Arc::new(Host {
             public_url: config.public_url(),
             limits: HostLimits::new(&config, &clock),
@@ -87,6 +102,10 @@ impl Running {
             master_key,
             ingest,
             pool,
+            metrics,
+            watching: ArcSwap::default(),
+            looks,
+            refreshing: Mutex::default(),
             clock,
             config,
         });
@@ -106,7 +125,8 @@ impl Running {
             None => door(listener, web::both(&host)),
         }
         let refresher = tokio::spawn(refresh_secrets(host.clone()));
-        Ok(Self { host, address, admin_address, database, writers, stop, servers, refresher })
+        let keeper = tokio::spawn(keeper.run(host.clone(), asks));
+        Ok(Self { host, address, admin_address, database, writers, stop, servers, refresher, keeper })
     }
 
     /// Stops accepting, lets what is in flight finish, writes what waits, and stops the database last.
@@ -115,8 +135,10 @@ impl Running {
         for server in self.servers {
             server.await.ok();
         }
-        self.refresher.abort();
-        self.refresher.await.ok();
+        for task in [self.refresher, self.keeper] {
+            task.abort();
+            task.await.ok();
+        }
         if timeout(POOL_WAIT, self.host.pool.close()).await.is_err() {
             tracing::warn!("a query that does not end was left behind");
         }
@@ -127,15 +149,6 @@ impl Running {
         }
         self.database.close().await;
     }
-}
-
-/// Reads files and waits for compilers: not on a thread that others need.
-async fn load(config: &Config, sandbox: Arc<Sandbox>) -> Result<Loaded> {
-    let config = config.clone();
-    let loading = tokio::task::spawn_blocking(move || {
-        pack::load_all(&config.packs, "", Reader { limits: &config, sandbox: &sandbox })
-    });
-    loading.await.context("loading packs")?.map_err(anyhow::Error::msg)
 }
 
 async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {

@@ -32,7 +32,12 @@ pub use self::{
     engine::Purpose,
     mapper::{Mapper, Record},
 };
-use self::{cache::Id, call::State, mapper::Queue, workers::Workers};
+use self::{
+    cache::Id,
+    call::State,
+    mapper::{Queue, Share},
+    workers::Workers,
+};
 use crate::config::Config;
 
 mod bindings {
@@ -116,9 +121,35 @@ pub struct Sandbox {
     /// Told the size of each component that is about to be compiled.
     compiling: fn(usize),
     machine: OnceLock<Result<Arc<Machine>, String>>,
-    /// What is in use now, by the hash of its component: the same file in two triggers is one program.
-    programs: Mutex<HashMap<[u8; 32], Weak<Program>>>,
+    /// What is known of components, by their hash: the same file in two triggers is one program.
+    known: Mutex<HashMap<[u8; 32], Arc<Mutex<Known>>>>,
+    /// What triggers that use mappers have of their own, by ref: it outlives a reload of their pack.
+    shares: Mutex<HashMap<String, Weak<Share>>>,
 }
+
+/// What a component came to the last time.
+#[derive(Debug, Default)]
+enum Known {
+    #[default]
+    Nothing,
+    /// Ready, for as long as somebody uses it.
+    Ready(Weak<Program>),
+    /// Trying again would cost the same time, for the same answer.
+    Refused(Refused),
+}
+
+impl Known {
+    fn is_worth_keeping(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Ready(program) => program.strong_count() > 0,
+            Self::Refused(_) => true,
+        }
+    }
+}
+
+/// Refused components that are remembered; past it, all are forgotten.
+const KNOWN_MAX: usize = 1000;
 
 impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -198,7 +229,8 @@ impl Sandbox {
             cache,
             compiling,
             machine: OnceLock::new(),
-            programs: Mutex::default(),
+            known: Mutex::default(),
+            shares: Mutex::default(),
         }
     }
 
@@ -206,15 +238,44 @@ impl Sandbox {
     pub fn load(&self, component: &[u8]) -> Result<Arc<Program>, Refused> {
         let anatomy = Anatomy::read(component)?;
         let hash: [u8; 32] = Sha256::digest(component).into();
-        // Held while it compiles: two triggers of one file wait for one child.
-        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(program) = programs.get(&hash).and_then(Weak::upgrade) {
-            return Ok(program);
+        let known = self.known(hash);
+        // Held while it compiles: two triggers of one file wait for one child, those of others don't.
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Known::Ready(program) => {
+                if let Some(program) = program.upgrade() {
+                    return Ok(program);
+                }
+            }
+            Known::Refused(refused) => return Err(refused.clone()),
+            Known::Nothing => {}
         }
-        let program = Arc::new(self.prepare(component, hash, anatomy)?);
-        programs.retain(|_, known| known.strong_count() > 0);
-        programs.insert(hash, Arc::downgrade(&program));
-        Ok(program)
+        let prepared = self.prepare(component, hash, anatomy).map(Arc::new);
+        *known = match &prepared {
+            Ok(program) => Known::Ready(Arc::downgrade(program)),
+            Err(refused) => Known::Refused(refused.clone()),
+        };
+        prepared
+    }
+
+    /// Lets what was refused be tried again: a compiler that ran out of time may have it on another day.
+    pub fn forget_refusals(&self) {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, known| known.try_lock().map_or(true, |known| !matches!(&*known, Known::Refused(_))));
+    }
+
+    fn known(&self, hash: [u8; 32]) -> Arc<Mutex<Known>> {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = |known: &Arc<Mutex<Known>>| {
+            // Who holds one is about to fill it.
+            Arc::strong_count(known) > 1
+                || known.lock().unwrap_or_else(PoisonError::into_inner).is_worth_keeping()
+        };
+        all.retain(|_, known| used(known));
+        if all.len() > KNOWN_MAX {
+            all.retain(|_, known| Arc::strong_count(known) > 1);
+        }
+        all.entry(hash).or_default().clone()
     }
 
     fn prepare(&self, component: &[u8], sha256: [u8; 32], anatomy: Anatomy) -> Result<Program, Refused> {

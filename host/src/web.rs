@@ -5,13 +5,14 @@ mod auth;
 mod error;
 mod health;
 mod ingress;
+mod metrics;
 pub mod server;
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    routing::{any, get},
+    routing::{any, get, post},
 };
 
 use crate::host::Host;
@@ -24,10 +25,23 @@ pub fn public(host: &Arc<Host>) -> Router {
         .with_state(host.clone())
 }
 
-/// What operators may reach.
+/// What operators may reach, at an address of its own.
 pub fn admin(host: &Arc<Host>) -> Router {
+    management().route("/metrics", get(metrics::open)).with_state(host.clone())
+}
+
+/// Both behind one address.
+pub fn both(host: &Arc<Host>) -> Router {
+    management()
+        .route("/metrics", get(metrics::guarded))
+        .route("/api/v1/webhooks/{key}", any(ingress::ingress))
+        .with_state(host.clone())
+}
+
+fn management() -> Router<Arc<Host>> {
     Router::new()
         .route("/api/v1/packs", get(api::packs::list))
+        .route("/api/v1/packs/reload", post(api::packs::reload))
         .route("/api/v1/packs/{ref}", get(api::packs::get))
         .route("/api/v1/packs/{ref}/webhooks", get(api::packs::webhooks))
         .route("/api/v1/triggers", get(api::triggers::list))
@@ -40,12 +54,4 @@ pub fn admin(host: &Arc<Host>) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .fallback(error::nothing_here)
-        .with_state(host.clone())
-}
-
-/// Both behind one address.
-pub fn both(host: &Arc<Host>) -> Router {
-    let public =
-        Router::new().route("/api/v1/webhooks/{key}", any(ingress::ingress)).with_state(host.clone());
-    admin(host).merge(public)
 }

@@ -87,7 +87,7 @@ webhook: {enabled: true}
 ";
     let cases = "endpoint: acme\ncases: [{name: one, request: {json: {}}, expect: {status: 200}}]\n";
     pack(folder.path(), trigger, &[("tests/order.yaml", cases), ("triggers/notes.txt", "")]);
-    write(&folder.path().join("shop-1.0.0.tar.gz"), "");
+    write(&folder.path().join("shop-1.0.0.zip"), "");
     insta::assert_snapshot!(check(folder.path(), &["."]));
 }
 

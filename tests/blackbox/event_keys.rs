@@ -58,6 +58,8 @@ pub fn event(trigger_ref: &str, key: &str) -> NewEvent {
     NewEvent {
         id: Uuid::now_v7(),
         pack_ref: "t".to_owned(),
+        pack_version: "1.0.0".to_owned(),
+        pack_hash: [7; 32],
         trigger_ref: trigger_ref.to_owned(),
         key: (!key.is_empty()).then(|| key.to_owned()),
         key_window: WINDOW,

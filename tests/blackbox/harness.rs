@@ -156,6 +156,9 @@ impl Setup {
             data_dir: folder.path().join("data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             source_rate_limit: None,
+            // What a test writes it has written when the host starts.
+            watch_quiet_ms: 50,
+            watch_poll_ms: 50,
             mapper_compiler: Some(env!("CARGO_BIN_EXE_hookpack").into()),
             ..Config::default()
         };
@@ -228,6 +231,17 @@ impl TestHost {
     pub async fn api(&self, path: &str) -> Answer {
         let url = format!("http://{}{path}", self.address);
         Answer::of(self.http.get(url).bearer_auth(&self.token).send().await.unwrap()).await
+    }
+
+    /// The folder that the host watches.
+    pub fn packs(&self) -> PathBuf {
+        self.folder.path().join("packs")
+    }
+
+    /// Posts to the management API, without a body.
+    pub async fn api_post(&self, path: &str) -> Answer {
+        let url = format!("http://{}{path}", self.address);
+        Answer::of(self.http.post(url).bearer_auth(&self.token).send().await.unwrap()).await
     }
 
     /// Every stored event, in order of receipt: trigger and payload as text.

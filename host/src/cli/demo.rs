@@ -76,7 +76,7 @@ async fn in_folder(setup: &Setup, args: Args, folder: &Path) -> Result<ExitCode>
     let reader = Reader { limits: &config, sandbox: &sandbox };
     let loaded =
         pack::load_all(&config.packs, &config.packs.to_string_lossy(), reader).map_err(anyhow::Error::msg)?;
-    let environment = with_secrets(&setup.environment, &loaded.packs);
+    let environment = with_secrets(&setup.environment, &loaded.packs().cloned().collect::<Vec<_>>());
     output::line("Starting a host on a fresh store …");
     let started = async { Running::start(config, &environment, Clock::System).await };
     let running = tokio::select! {
@@ -142,7 +142,7 @@ async fn show(running: &Running) -> Result<bool> {
     let (mut surprises, mut stored) = (Vec::new(), 0);
     for pack in registry.packs() {
         let mut report = Report::default();
-        for case in cases::read(pack, &pack.folder.to_string_lossy(), &host.config, &mut report) {
+        for case in cases::read(pack, &pack.path.to_string_lossy(), &host.config, &mut report) {
             let target = match pack.trigger(&case.target_ref) {
                 Some(trigger) => Target::Trigger(trigger.clone()),
                 None => Target::Pack(pack.clone()),

@@ -15,6 +15,9 @@ use crate::pack::diagnostics::Fault;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PacksArgs {
+    /// Go on showing what changes.
+    #[arg(long, short)]
+    follow: bool,
     #[command(flatten)]
     client: ClientArgs,
     #[arg(long, value_enum, default_value_t)]
@@ -74,29 +77,78 @@ struct Rows {
 }
 
 pub(super) async fn packs(setup: &Setup, args: PacksArgs) -> Result<ExitCode> {
-    let answer = Client::new(setup, args.client)?.get("/packs", &[]).await?;
-    if args.output == Output::Json {
-        output::line(&answer.to_string());
+    let client = Client::new(setup, args.client)?;
+    let mut answer = client.get("/packs", &[]).await?;
+    match args.output {
+        Output::Json if args.follow => list(&answer).iter().for_each(|pack| output::line(&pack.to_string())),
+        Output::Json => output::line(&answer.to_string()),
+        Output::Text => show_packs(&answer),
+    }
+    if !args.follow {
         return Ok(ExitCode::SUCCESS);
     }
-    let packs = list(&answer);
-    let row = |pack: &Value| {
-        let triggers = pack["triggers"].as_array().map_or(0, Vec::len);
-        vec![
-            text(&pack["ref"]),
-            text(&pack["version"]),
-            text(&pack["state"]),
-            triggers.to_string(),
-            text(&pack["folder"]),
-        ]
-    };
-    output::table(&["PACK", "VERSION", "STATE", "TRIGGERS", "FOLDER"], packs.iter().map(row));
-    for fault in packs.iter().flat_map(|pack| list_of(&pack["faults"])) {
-        if let Ok(fault) = serde_json::from_value::<Fault>(fault.clone()) {
-            output::line(&fault.to_string());
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        // A host that restarts has as much to tell as one that reloads.
+        let Ok(now) = client.get("/packs", &[]).await else { continue };
+        for pack in changed(&answer, &now) {
+            match args.output {
+                Output::Json => output::line(&pack.to_string()),
+                Output::Text => {
+                    output::line(&pack_row(&pack).join("  "));
+                    faults(&pack).for_each(|fault| output::line(&fault));
+                }
+            }
         }
+        answer = now;
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+fn show_packs(answer: &Value) {
+    let packs = list(answer);
+    output::table(&["PACK", "VERSION", "STATE", "LOADED", "TRIGGERS", "FOLDER"], packs.iter().map(pack_row));
+    packs.iter().flat_map(faults).for_each(|fault| output::line(&fault));
+    let watch = &answer["watch"];
+    if let Some(fault) = watch["folder_fault"].as_str() {
+        output::line(&format!("{fault}; what runs keeps running"));
+    }
+    if let Some(fault) = watch["fault"].as_str() {
+        output::line(&format!("the host polls for changes: {fault}"));
+    }
+}
+
+fn pack_row(pack: &Value) -> Vec<String> {
+    let state = match pack["state"].as_str() {
+        Some("live_newer_refused") => match pack["refused"]["version"].as_str() {
+            Some(version) => format!("live, {version} refused"),
+            None => "live, newer refused".to_owned(),
+        },
+        _ => text(&pack["state"]),
+    };
+    let state = if pack["changing"] == true { format!("{state}, changing") } else { state };
+    let since = if pack["state"] == "removed" { &pack["removed_at"] } else { &pack["loaded_at"] };
+    let triggers = pack["triggers"].as_array().map_or(0, Vec::len);
+    let (reference, version, folder) = (text(&pack["ref"]), text(&pack["version"]), text(&pack["folder"]));
+    vec![reference, version, state, text(since), triggers.to_string(), folder]
+}
+
+fn faults(pack: &Value) -> impl Iterator<Item = String> {
+    let read = |fault: &Value| serde_json::from_value::<Fault>(fault.clone()).ok();
+    list_of(&pack["faults"]).iter().filter_map(read).map(|fault| fault.to_string())
+}
+
+/// What of the packs is not as it was. What ran and went is among the removed; what never ran is just gone.
+fn changed(before: &Value, now: &Value) -> Vec<Value> {
+    let fresh = list(now).iter().filter(|pack| !list(before).contains(pack)).cloned();
+    let is_there = |folder: &Value| list(now).iter().any(|pack| pack["folder"] == *folder);
+    let gone = list(before).iter().filter(|pack| pack["state"] == "refused" && !is_there(&pack["folder"]));
+    let gone = gone.map(|pack| {
+        let mut pack = pack.clone();
+        pack["state"] = "gone".into();
+        pack["faults"] = Value::Array(Vec::new());
+        pack
+    });
+    fresh.chain(gone).collect()
 }
 
 pub(super) async fn triggers(setup: &Setup, args: TriggersArgs) -> Result<ExitCode> {

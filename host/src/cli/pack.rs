@@ -7,9 +7,8 @@ mod check;
 mod new;
 mod sdk;
 mod test;
-mod watch;
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
@@ -56,25 +55,23 @@ pub(super) async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
     }
 }
 
-/// One pack, or every pack of a folder, named as on the command line.
+/// One pack, a folder or an archive, or every pack of a folder, named as on the command line.
 fn load(folder: &Path, reader: Reader<'_>) -> Result<Loaded> {
     let shown = folder.to_string_lossy();
     let shown = shown.trim_end_matches('/');
     let of_packs = || {
-        std::fs::read_dir(folder).is_ok_and(|mut entries| {
-            entries.any(|entry| entry.is_ok_and(|entry| entry.path().join("pack.yaml").exists()))
-        })
+        let is_pack =
+            |path: &Path| path.join("pack.yaml").exists() || pack::is_archive(&path.to_string_lossy());
+        std::fs::read_dir(folder)
+            .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| is_pack(&entry.path()))))
     };
-    if !folder.is_dir() {
-        bail!("{shown}: there is no such folder");
+    if !folder.exists() {
+        bail!("{shown}: there is no such folder or archive");
     }
-    if !folder.join("pack.yaml").exists() && of_packs() {
+    if folder.is_dir() && !folder.join("pack.yaml").exists() && of_packs() {
         return pack::load_all(folder, shown, reader).map_err(anyhow::Error::msg);
     }
-    Ok(match pack::load_one(folder, shown, reader) {
-        Ok((pack, warnings)) => Loaded { packs: vec![Arc::new(pack)], warnings, ..Loaded::default() },
-        Err(refused) => Loaded { refused: vec![refused], ..Loaded::default() },
-    })
+    Ok(pack::load_alone(folder, shown, reader))
 }
 
 /// What a pack's files are called in reports: as on the command line.

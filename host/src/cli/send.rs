@@ -65,7 +65,7 @@ fn find(reader: Reader<'_>, reference: &str) -> Result<(Arc<Pack>, Arc<Policy>)>
     let config = reader.limits;
     let loaded =
         pack::load_all(&config.packs, &config.packs.to_string_lossy(), reader).map_err(anyhow::Error::msg)?;
-    for pack in &loaded.packs {
+    for pack in loaded.packs() {
         if pack.reference == reference {
             return Ok((pack.clone(), pack.policy.clone()));
         }
@@ -73,8 +73,7 @@ fn find(reader: Reader<'_>, reference: &str) -> Result<(Arc<Pack>, Arc<Policy>)>
             return Ok((pack.clone(), trigger.policy.clone()));
         }
     }
-    let triggers =
-        loaded.packs.iter().flat_map(|pack| &pack.triggers).map(|trigger| trigger.reference.as_str());
+    let triggers = loaded.packs().flat_map(|pack| &pack.triggers).map(|trigger| trigger.reference.as_str());
     let known: Vec<_> = triggers.collect();
     bail!(
         "no pack in {} has the trigger `{reference}`; {}",
@@ -93,7 +92,7 @@ async fn url(client: &Client, pack: &Pack, reference: &str) -> Result<String> {
 
 fn find_case(config: &Config, pack: &Pack, reference: &str, name: Option<&str>) -> Result<cases::Case> {
     let mut report = Report::default();
-    let cases = cases::read(pack, &pack.folder.to_string_lossy(), config, &mut report);
+    let cases = cases::read(pack, &pack.path.to_string_lossy(), config, &mut report);
     if let Some(fault) = report.faults.first() {
         bail!("{fault}");
     }

@@ -1,6 +1,6 @@
 //! `hookpack serve`
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,19 +12,34 @@ pub(super) async fn run(setup: &Setup, args: ServeArgs) -> Result<ExitCode> {
     let config = setup.config(args.flags())?;
     telemetry::start(&config)?;
     let (mut interrupt, mut terminate) = signals()?;
+    let mut hang_up = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
     let running = tokio::select! {
         started = Running::start(config, &setup.environment, Clock::System) => started?,
         _ = interrupt.recv() => return Ok(ExitCode::FAILURE),
         _ = terminate.recv() => return Ok(ExitCode::FAILURE),
     };
     greet(&running);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hang_up.recv() => look(running.host.clone()),
+        }
     }
     tracing::info!("stopping: no new requests, those in flight are finished");
     running.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What SIGHUP asks for: a full look at the packs folder, while everything goes on.
+fn look(host: Arc<Host>) {
+    tokio::spawn(async move {
+        tracing::info!("looking at the whole packs folder");
+        match host.look_at_packs().await {
+            Ok(()) => tracing::info!("looked at the whole packs folder"),
+            Err(error) => tracing::warn!("{error:#}"),
+        }
+    });
 }
 
 /// Ctrl-C, and what a service manager sends.
@@ -81,20 +96,20 @@ fn packs(host: &Host) {
     for warning in &report.warnings {
         tracing::warn!("{warning}");
     }
-    for refused in &registry.loaded.refused {
-        output::line(&format!("pack {} is refused:", refused.folder.display()));
+    for refused in registry.loaded.refused() {
+        output::line(&format!("pack {} is refused:", refused.path.display()));
         for fault in &refused.report.faults {
             output::line(&fault.to_string());
         }
     }
-    if registry.packs().is_empty() {
+    if registry.packs().next().is_none() {
         output::line(&format!("no pack runs: put one into {}", host.config.packs.display()));
     }
 }
 
 fn endpoints(host: &Host) {
     let registry = host.registry.load();
-    let pack_refs = registry.packs().iter().map(|pack| pack.reference.as_str());
+    let pack_refs = registry.packs().map(|pack| pack.reference.as_str());
     let trigger_refs = registry.triggers().map(|trigger| trigger.reference.as_str());
     let mut rows = Vec::new();
     for owner_ref in pack_refs.chain(trigger_refs) {

@@ -1,238 +1,213 @@
-//! The files of one pack, read into memory within limits; nothing outside its folder is ever opened.
+//! A pack in a folder: what is looked at there, and reading it within limits; nothing outside is ever opened.
 
 use std::{
-    collections::BTreeMap,
-    fs, io,
-    io::Read,
+    fs::{self, File, Metadata},
+    io::{self, Read},
+    ops::ControlFlow,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use sha2::{Digest, Sha256};
+use nix::fcntl::OFlag;
 
-use super::diagnostics::{Report, Source};
+use super::{
+    diagnostics::Report,
+    files::{self, Budget, Files},
+};
 use crate::config::Config;
-
-/// Every file of a pack by its path inside the pack, with `/` between the parts.
-#[derive(Clone, Debug)]
-pub(super) struct Folder {
-    pub path: PathBuf,
-    /// How people know the folder: what the file names in a report begin with.
-    pub name: String,
-    pub files: BTreeMap<String, Vec<u8>>,
-}
-
-/// Where components lie: `mappers/*.wasm`. Folders in there hold their sources.
-const MAPPERS: &str = "mappers";
-
-/// Whether a file of a pack is a mapper's component.
-pub(super) fn is_mapper(file: &str) -> bool {
-    let name = file.strip_prefix(MAPPERS).and_then(|rest| rest.strip_prefix('/'));
-    name.is_some_and(|name| {
-        !name.contains('/') && Path::new(name).extension().is_some_and(|extension| extension == "wasm")
-    })
-}
 
 /// Folders within folders; a pack needs two.
 const DEPTH_MAX: usize = 8;
 
-impl Folder {
-    /// Reads the folder at `path`; what can't or mustn't be read is a fault.
-    pub(super) fn read(path: &Path, name: &str, limits: &Config, report: &mut Report) -> Option<Self> {
-        let mut folder = Self { path: path.to_owned(), name: name.to_owned(), files: BTreeMap::new() };
-        let root = match fs::canonicalize(path) {
-            Ok(root) if root.is_dir() => root,
-            Ok(_) => {
-                report.fault(
-                    &folder.place(""),
-                    "this is not a folder",
-                    "a pack is a folder with a `pack.yaml`".to_owned(),
-                );
-                return None;
-            }
-            Err(error) => {
-                report.fault(&folder.place(""), format!("this folder can't be read: {error}"), None);
-                return None;
-            }
-        };
-        let mut budget = Budget { files: limits.pack_files_max, bytes: limits.pack_bytes_max, limits };
-        let before = report.faults.len();
-        folder.walk(&root, path, "", 0, &mut budget, report);
-        (report.faults.len() == before).then_some(folder)
-    }
+/// One thing in a pack's folder.
+#[derive(Debug)]
+pub(super) enum Found<'a> {
+    /// A folder that is looked into, the pack's own first.
+    Folder {
+        real: &'a Path,
+        about: &'a Metadata,
+    },
+    File {
+        file: &'a str,
+        real: &'a Path,
+        about: &'a Metadata,
+    },
+    Wrong {
+        file: &'a str,
+        message: String,
+        help: Option<String>,
+    },
+}
 
-    /// A text file of the pack, with its name as people know it.
-    pub(super) fn source(&self, file: &str, report: &mut Report) -> Option<Arc<Source>> {
-        let bytes = self.files.get(file)?;
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Some(Source::new(self.display(file), text.strip_prefix('\u{feff}').unwrap_or(text))),
-            Err(error) => {
-                let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-                let line = u32::try_from(good.lines().count().max(1)).unwrap_or(u32::MAX);
-                let mut place = self.place(file);
-                place.line = line;
-                report.fault(&place, "this file is not UTF-8", "save it as UTF-8".to_owned());
-                None
-            }
-        }
-    }
-
-    /// The start of a file, which need not exist.
-    pub(super) fn place(&self, file: &str) -> super::diagnostics::Place {
-        Source::new(self.display(file), "").start()
-    }
-
-    pub(super) fn display(&self, file: &str) -> String {
-        match (self.name.is_empty(), file.is_empty()) {
-            (true, _) => file.to_owned(),
-            (false, true) => self.name.clone(),
-            (false, false) => format!("{}/{file}", self.name),
-        }
-    }
-
-    /// The same bytes under the same names give the same hash, wherever the pack lies.
-    pub(super) fn content_hash(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        for (name, bytes) in &self.files {
-            hash.update((name.len() as u64).to_be_bytes());
-            hash.update(name);
-            hash.update((bytes.len() as u64).to_be_bytes());
-            hash.update(bytes);
-        }
-        hash.finalize().into()
-    }
-
-    fn walk(
-        &mut self,
-        root: &Path,
-        at: &Path,
-        inside: &str,
-        depth: usize,
-        budget: &mut Budget<'_>,
-        report: &mut Report,
-    ) {
-        if depth > DEPTH_MAX {
-            report.fault(&self.place(inside), format!("folders are nested more than {DEPTH_MAX} deep"), None);
+/// Shows `visit` everything in a pack's folder that counts, in the order of names, until it has enough. Links are
+/// followed while they stay inside: what they name is looked at, not the link.
+pub(super) fn walk(path: &Path, files_max: usize, visit: &mut dyn FnMut(Found<'_>) -> ControlFlow<()>) {
+    let root = match fs::canonicalize(path).and_then(|root| Ok((fs::metadata(&root)?, root))) {
+        Ok((about, root)) if about.is_dir() => root,
+        Ok(_) => {
+            let help = Some("a pack is a folder with a `pack.yaml`, or a `.tar.gz` of one".to_owned());
+            visit(Found::Wrong { file: "", message: "this is not a folder".to_owned(), help }).is_break();
             return;
         }
-        let entries = match fs::read_dir(at).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
-            Ok(entries) => entries,
-            Err(error) => {
-                report.fault(&self.place(inside), format!("this folder can't be read: {error}"), None);
-                return;
-            }
+        Err(error) => {
+            let message = format!("this folder can't be read: {error}");
+            visit(Found::Wrong { file: "", message, help: None }).is_break();
+            return;
+        }
+    };
+    let mut walk = Walk { root: &root, left: files_max, files_max, visit };
+    walk.folder(&root, "", 0).is_break();
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    /// Folders count too: links could make a few of them look like many.
+    left: usize,
+    files_max: usize,
+    visit: &'a mut dyn FnMut(Found<'_>) -> ControlFlow<()>,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, real: &Path, inside: &str, depth: usize) -> ControlFlow<()> {
+        if depth > DEPTH_MAX {
+            return self.wrong(inside, format!("folders are nested more than {DEPTH_MAX} deep"), None);
+        }
+        let listed = fs::metadata(real).and_then(|about| Ok((about, names(real)?)));
+        let (about, names) = match listed {
+            Ok(listed) => listed,
+            Err(error) => return self.wrong(inside, format!("this folder can't be read: {error}"), None),
         };
-        let mut names: Vec<_> = entries.iter().map(fs::DirEntry::file_name).collect();
-        names.sort();
+        (self.visit)(Found::Folder { real, about: &about })?;
         for name in names {
             let Some(name) = name.to_str() else {
                 let told = name.to_string_lossy();
-                report.fault(&self.place(inside), format!("the file name `{told}` is not UTF-8"), None);
+                self.wrong(inside, format!("the file name `{told}` is not UTF-8"), None)?;
                 continue;
             };
-            // Editors, git and Kubernetes keep their own things under names that begin with a dot.
-            if name.starts_with('.') {
+            if files::is_hidden(name) {
                 continue;
             }
             let file = if inside.is_empty() { name.to_owned() } else { format!("{inside}/{name}") };
-            self.entry(root, &at.join(name), &file, depth, budget, report);
-            if budget.exhausted(&self.place(""), report) {
-                return;
+            self.left = self.left.saturating_sub(1);
+            if self.left == 0 {
+                return self.wrong("", files::too_many_files(self.files_max), None);
             }
+            self.entry(&real.join(name), &file, depth)?;
         }
+        ControlFlow::Continue(())
     }
 
-    fn entry(
-        &mut self,
-        root: &Path,
-        path: &Path,
-        file: &str,
-        depth: usize,
-        budget: &mut Budget<'_>,
-        report: &mut Report,
-    ) {
-        let place = self.place(file);
-        let Some(at) = path.parent() else { return };
-        budget.files = budget.files.saturating_sub(1);
-        // A link is followed only while it stays inside: what it names is looked at, not the link.
-        let real = match fs::canonicalize(path) {
-            Ok(real) => real,
-            Err(error) => return report.fault(&place, format!("this file can't be read: {error}"), None),
+    fn entry(&mut self, path: &Path, file: &str, depth: usize) -> ControlFlow<()> {
+        let (real, about) = match self.behind(path) {
+            Ok(behind) => behind,
+            Err(Unfit::Unreadable(error)) => {
+                return self.wrong(file, format!("this file can't be read: {error}"), None);
+            }
+            Err(Unfit::Outside) => {
+                let help = "copy what it names into the pack".to_owned();
+                return self.wrong(file, "this link leads out of the pack".to_owned(), Some(help));
+            }
+            Err(Unfit::Circle) => {
+                let message = "this link leads back to a folder that it lies in".to_owned();
+                return self.wrong(file, message, Some("remove it".to_owned()));
+            }
         };
-        if !real.starts_with(root) {
-            let help = "copy what it names into the pack".to_owned();
-            return report.fault(&place, "this link leads out of the pack", help);
+        if about.is_dir() {
+            if files::is_source_folder(file) {
+                return ControlFlow::Continue(());
+            }
+            return self.folder(&real, file, depth + 1);
         }
-        if fs::canonicalize(at).is_ok_and(|at| at.starts_with(&real)) {
-            let help = "remove it".to_owned();
-            return report.fault(&place, "this link leads back to a folder that it lies in", help);
+        if about.is_file() {
+            return (self.visit)(Found::File { file, real: &real, about: &about });
         }
-        match fs::metadata(&real) {
-            // Sources and what compilers leave beside them; what runs is the component.
-            Ok(about) if about.is_dir() && file.starts_with("mappers/") => {}
-            Ok(about) if about.is_dir() => self.walk(root, path, file, depth + 1, budget, report),
-            Ok(about) if about.is_file() => match budget.read(&real, about.len(), is_mapper(file)) {
+        self.wrong(file, "this is neither a file nor a folder".to_owned(), Some("remove it".to_owned()))
+    }
+
+    /// What a name stands for, and where that lies.
+    fn behind(&self, path: &Path) -> Result<(PathBuf, Metadata), Unfit> {
+        let about = fs::symlink_metadata(path)?;
+        if !about.is_symlink() {
+            return Ok((path.to_owned(), about));
+        }
+        let real = fs::canonicalize(path)?;
+        if !real.starts_with(self.root) {
+            return Err(Unfit::Outside);
+        }
+        if path.starts_with(&real) {
+            return Err(Unfit::Circle);
+        }
+        let about = fs::metadata(&real)?;
+        Ok((real, about))
+    }
+
+    fn wrong(&mut self, file: &str, message: String, help: Option<String>) -> ControlFlow<()> {
+        (self.visit)(Found::Wrong { file, message, help })
+    }
+}
+
+/// Why a name in a folder can't be used.
+enum Unfit {
+    Unreadable(io::Error),
+    Outside,
+    Circle,
+}
+
+impl From<io::Error> for Unfit {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+fn names(folder: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.push(entry?.file_name());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Reads everything that counts; what can't or mustn't be read is a fault.
+pub(super) fn read(into: &mut Files, limits: &Config, report: &mut Report) {
+    let mut budget = Budget::new(limits);
+    let path = into.path.clone();
+    walk(&path, limits.pack_files_max, &mut |found| {
+        match found {
+            Found::Folder { .. } => {}
+            Found::File { file, real, .. } => match read_file(real, file, &mut budget) {
                 Ok(bytes) => {
-                    self.files.insert(file.to_owned(), bytes);
+                    into.all.insert(file.to_owned(), bytes);
                 }
-                Err(message) => report.fault(&place, message, None),
+                Err(message) => report.fault(&into.place(file), message, None),
             },
-            Ok(_) => report.fault(&place, "this is neither a file nor a folder", "remove it".to_owned()),
-            Err(error) => report.fault(&place, format!("this file can't be read: {error}"), None),
+            Found::Wrong { file, message, help } => report.fault(&into.place(file), message, help),
         }
-    }
+        if let Some(message) = budget.exhausted() {
+            report.fault(&into.place(""), message, None);
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    });
 }
 
-/// What may still be read.
-struct Budget<'a> {
-    /// Folders count too: links could make a few of them look like many.
-    files: usize,
-    bytes: u64,
-    limits: &'a Config,
+fn read_file(real: &Path, file: &str, budget: &mut Budget<'_>) -> Result<Vec<u8>, String> {
+    let told = |error: io::Error| format!("this file can't be read: {error}");
+    let opened = open(real).map_err(told)?;
+    let mut bytes = Vec::new();
+    // One byte more than allowed, so that a file that is too large, or grows meanwhile, is noticed.
+    opened.take(budget.most(file) + 1).read_to_end(&mut bytes).map_err(told)?;
+    budget.spend(file, bytes.len() as u64)?;
+    Ok(bytes)
 }
 
-impl Budget<'_> {
-    fn read(&mut self, path: &Path, length: u64, is_mapper: bool) -> Result<Vec<u8>, String> {
-        let (most, limit) = if is_mapper {
-            (self.limits.mapper_bytes_max, "mapper_bytes_max")
-        } else {
-            (self.limits.pack_file_bytes_max, "pack_file_bytes_max")
-        };
-        let too_large = || format!("this file is larger than {most} bytes ({limit})");
-        if length > most {
-            return Err(too_large());
-        }
-        let mut bytes = Vec::new();
-        let opened = fs::File::open(path).map_err(|error| format!("this file can't be read: {error}"))?;
-        // One byte more than allowed, so that a file that grows meanwhile is noticed.
-        opened
-            .take(most + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| format!("this file can't be read: {error}"))?;
-        if bytes.len() as u64 > most {
-            return Err(too_large());
-        }
-        self.bytes = self.bytes.saturating_sub(bytes.len() as u64);
-        Ok(bytes)
+/// Opens a file that was one a moment ago: a link or a pipe that took its place meanwhile is not followed, and not
+/// waited for.
+pub(super) fn open(real: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let opened = fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(real)?;
+    if !opened.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file any more"));
     }
-
-    fn exhausted(&self, at: &super::diagnostics::Place, report: &mut Report) -> bool {
-        if self.files == 0 {
-            report.fault(
-                at,
-                format!(
-                    "this pack has {} files and folders or more (pack_files_max)",
-                    self.limits.pack_files_max
-                ),
-                None,
-            );
-        } else if self.bytes == 0 {
-            report.fault(
-                at,
-                format!("this pack is {} bytes or larger (pack_bytes_max)", self.limits.pack_bytes_max),
-                None,
-            );
-        }
-        self.files == 0 || self.bytes == 0
-    }
+    Ok(opened)
 }

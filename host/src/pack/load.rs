@@ -5,12 +5,16 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
+use time::OffsetDateTime;
+
 use super::{
-    Pack, Trigger,
+    Pack, Trigger, archive,
     diagnostics::{Place, Report, Source},
-    folder::Folder,
+    files::{self, Files},
+    loaded::{self, Loaded},
     read::{self, Table},
     read_policy,
     read_schema::Schemas,
@@ -27,92 +31,173 @@ pub struct Reader<'a> {
     pub sandbox: &'a Sandbox,
 }
 
-/// Everything that a packs folder holds.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    pub packs: Vec<Arc<Pack>>,
-    pub refused: Vec<Refused>,
-    /// Of the packs that loaded.
+/// What one entry of a packs folder holds: a pack, or the reasons why not.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name in the packs folder.
+    pub name: String,
+    pub path: PathBuf,
+    pub holds: Result<Sound, Refused>,
+    /// Of its files, when they could be read.
+    pub content_hash: Option<[u8; 32]>,
+    /// How long it took to read and to make ready.
+    pub took: Duration,
+}
+
+/// A pack that could run.
+#[derive(Clone, Debug)]
+pub struct Sound {
+    pub pack: Arc<Pack>,
     pub warnings: Report,
 }
 
 /// A pack that does not run, and why.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Refused {
-    pub folder: PathBuf,
+    pub path: PathBuf,
     /// When its `pack.yaml` could be read so far.
     pub reference: Option<String>,
+    pub version: Option<String>,
     pub report: Report,
 }
 
-impl Loaded {
-    /// Every fault and warning, file by file.
-    pub fn report(&self) -> Report {
-        let mut report = self.warnings.clone();
-        for refused in &self.refused {
-            report.absorb(refused.report.clone());
-        }
-        report.sort();
-        report
-    }
+/// The names in a packs folder that are packs.
+#[derive(Debug, Default)]
+pub struct Listing {
+    pub names: Vec<String>,
+    /// What looks like a pack and isn't read.
+    pub strays: Report,
 }
 
 /// Loads every pack of a folder; `shown` stands before the packs' names in reports. An error is the folder's own;
 /// faults in packs are in what is returned.
 pub fn load_all(packs: &Path, shown: &str, reader: Reader<'_>) -> Result<Loaded, String> {
-    let told = |error: std::io::Error| format!("the packs folder {}: {error}", packs.display());
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(packs).map_err(told)? {
-        entries.push(entry.map_err(told)?);
-    }
-    entries.sort_by_key(fs::DirEntry::file_name);
-    let mut loaded = Loaded::default();
-    for entry in entries {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        // A folder behind a link is a folder (Kubernetes mounts packs so); files beside the packs are not ours.
-        let is_folder = fs::metadata(entry.path()).is_ok_and(|about| about.is_dir());
-        if !is_folder && is_archive(&name) {
-            let place = Source::new(joined(shown, &name), "").start();
-            let help = "unpack it into a folder beside it".to_owned();
-            loaded.warnings.warning(
-                &place,
-                "this archive is not read: this version loads folders only",
-                help,
-            );
-        }
-        if name.starts_with('.') || !is_folder {
-            continue;
-        }
-        match load_one(&entry.path(), &joined(shown, &name), reader) {
-            Ok((pack, report)) => {
-                loaded.packs.push(Arc::new(pack));
-                loaded.warnings.absorb(report);
-            }
-            Err(refused) => loaded.refused.push(refused),
-        }
-    }
-    refuse_twins(&mut loaded, shown, reader.limits);
-    Ok(loaded)
+    let Listing { names, strays } = list(packs, shown)?;
+    let entry = |name: String| {
+        let entry = load_entry(packs, &name, shown, reader, None);
+        (name, Arc::new(entry))
+    };
+    Ok(Loaded { strays, ..by_themselves(&names.into_iter().map(entry).collect()) })
 }
 
-fn is_archive(name: &str) -> bool {
-    [".tar.gz", ".tgz", ".tar", ".zip"].iter().any(|ending| name.ends_with(ending))
+/// Loads one pack, a folder or an archive, as if its packs folder had no other; `name` is what its files are called in
+/// reports.
+pub fn load_alone(path: &Path, name: &str, reader: Reader<'_>) -> Loaded {
+    let began = Instant::now();
+    let holds = load_one(path, name, reader);
+    let holds = holds.map(|(pack, warnings)| Sound { pack: Arc::new(pack), warnings });
+    let content_hash = holds.as_ref().ok().map(|sound| sound.pack.content_hash);
+    let (name, path) = (name.to_owned(), path.to_owned());
+    let entry = Entry { name: name.clone(), path, holds, content_hash, took: began.elapsed() };
+    by_themselves(&[(name, Arc::new(entry))].into())
+}
+
+/// Nothing ran before, and nobody asks since when it runs.
+fn by_themselves(entries: &BTreeMap<String, Arc<Entry>>) -> Loaded {
+    loaded::settle(entries, &Loaded::default(), OffsetDateTime::UNIX_EPOCH)
+}
+
+/// What lies in a packs folder, in the order of names.
+pub fn list(packs: &Path, shown: &str) -> Result<Listing, String> {
+    let told = |error: std::io::Error| format!("the packs folder {}: {error}", packs.display());
+    let mut listing = Listing::default();
+    for entry in fs::read_dir(packs).map_err(told)? {
+        let name = entry.map_err(told)?.file_name();
+        let Some(name) = name.to_str() else {
+            let place = Source::new(joined(shown, &name.to_string_lossy()), "").start();
+            let help = "rename it".to_owned();
+            listing.strays.warning(&place, "this is not read: its name is not UTF-8", help);
+            continue;
+        };
+        if is_entry(packs, name) {
+            listing.names.push(name.to_owned());
+        } else if looks_packed(name) && !files::is_hidden(name) {
+            let place = Source::new(joined(shown, name), "").start();
+            let help = "pack it as `.tar.gz`: `hookpack pack bundle` does".to_owned();
+            listing.strays.warning(&place, "this archive is not read", help);
+        }
+    }
+    listing.names.sort();
+    Ok(listing)
+}
+
+/// Whether a name in a packs folder is that of a pack. A folder behind a link is a folder (Kubernetes mounts packs so),
+/// and a link to nowhere is one that is gone; files beside the packs are not ours.
+pub fn is_entry(packs: &Path, name: &str) -> bool {
+    let is_file = || fs::metadata(packs.join(name)).is_ok_and(|about| !about.is_dir());
+    !files::is_hidden(name) && (archive::is_archive(name) || !is_file())
+}
+
+/// The entry that a file in a packs folder belongs to: itself, or the archive that it lies beside.
+pub fn entry_of(file: &str) -> Option<String> {
+    let own = [archive::CHECKSUM, archive::SIGNATURE].iter().find_map(|ending| file.strip_suffix(ending));
+    let name = own.filter(|name| archive::is_archive(name)).unwrap_or(file);
+    (!files::is_hidden(name)).then(|| name.to_owned())
+}
+
+fn looks_packed(name: &str) -> bool {
+    [".tgz", ".tar", ".zip", ".tar.xz", ".tar.zst", ".tar.bz2"].iter().any(|ending| name.ends_with(ending))
 }
 
 fn joined(shown: &str, name: &str) -> String {
     if shown.is_empty() { name.to_owned() } else { format!("{}/{name}", shown.trim_end_matches('/')) }
 }
 
-/// Loads one pack; `name` is what its files are called in the report.
-pub fn load_one(folder: &Path, name: &str, reader: Reader<'_>) -> Result<(Pack, Report), Refused> {
+/// Loads one entry of a packs folder. When its files are those of `before`, so is what comes of them, and nothing is
+/// made anew.
+pub fn load_entry(
+    packs: &Path,
+    name: &str,
+    shown: &str,
+    reader: Reader<'_>,
+    before: Option<&Entry>,
+) -> Entry {
+    let began = Instant::now();
+    let path = packs.join(name);
     let mut report = Report::default();
-    let mut manifest = Manifest::default();
-    let pack = Folder::read(folder, name, reader.limits, &mut report)
-        .and_then(|folder| read_pack(&folder, reader, &mut manifest, &mut report));
+    let keys = &reader.limits.require_signed_packs;
+    let files = Files::signed(&path, &joined(shown, name), keys, reader.limits, &mut report);
+    let content_hash = files.as_ref().map(Files::content_hash);
+    let holds = match before {
+        Some(before) if content_hash.is_some() && before.content_hash == content_hash => before.holds.clone(),
+        _ => load_files(&path, files, content_hash, reader, report)
+            .map(|(pack, warnings)| Sound { pack: Arc::new(pack), warnings }),
+    };
+    Entry { name: name.to_owned(), path, holds, content_hash, took: began.elapsed() }
+}
+
+impl Entry {
+    /// Whether its files could be read: what can't be may be readable the next time, without having changed.
+    pub fn was_read(&self) -> bool {
+        self.content_hash.is_some()
+    }
+}
+
+/// Loads one pack, a folder or an archive; `name` is what its files are called in the report.
+pub fn load_one(path: &Path, name: &str, reader: Reader<'_>) -> Result<(Pack, Report), Refused> {
+    let mut report = Report::default();
+    let files = Files::read(path, name, reader.limits, &mut report);
+    let content_hash = files.as_ref().map(Files::content_hash);
+    load_files(path, files, content_hash, reader, report)
+}
+
+fn load_files(
+    path: &Path,
+    files: Option<Files>,
+    content_hash: Option<[u8; 32]>,
+    reader: Reader<'_>,
+    mut report: Report,
+) -> Result<(Pack, Report), Refused> {
+    let content_hash = content_hash.unwrap_or_default();
+    let mut manifest = Manifest { content_hash, ..Manifest::default() };
+    let pack = files.and_then(|files| read_pack(&files, reader, &mut manifest, &mut report));
     report.sort();
     match pack {
         Some(pack) if report.faults.is_empty() => Ok((pack, report)),
-        _ => Err(Refused { folder: folder.to_owned(), reference: manifest.reference, report }),
+        _ => {
+            let Manifest { reference, version, .. } = manifest;
+            Err(Refused { path: path.to_owned(), reference, version, report })
+        }
     }
 }
 
@@ -120,48 +205,50 @@ pub fn load_one(folder: &Path, name: &str, reader: Reader<'_>) -> Result<(Pack, 
 #[derive(Debug, Default)]
 pub(super) struct Manifest {
     pub(super) reference: Option<String>,
+    /// Of the pack's files.
+    pub(super) content_hash: [u8; 32],
     pub(super) version: Option<String>,
     pub(super) webhook: Option<Node>,
+    ref_at: Option<Place>,
     name: Option<String>,
     description: Option<String>,
     endpoint_enabled: bool,
 }
 
 fn read_pack(
-    folder: &Folder,
+    files: &Files,
     reader: Reader<'_>,
     manifest: &mut Manifest,
     report: &mut Report,
 ) -> Option<Pack> {
     let limits = reader.limits;
-    if !folder.files.contains_key("pack.yaml") {
-        let help = match ["pack.yml", "pack.json"].into_iter().find(|file| folder.files.contains_key(*file)) {
+    if !files.all.contains_key("pack.yaml") {
+        let help = match ["pack.yml", "pack.json"].into_iter().find(|file| files.all.contains_key(*file)) {
             Some(file) => format!("rename `{file}` to `pack.yaml`"),
             None => "a pack is a folder with a `pack.yaml`; add one, or move this folder away".to_owned(),
         };
-        report.fault(&folder.place(""), "there is no `pack.yaml` here", help);
+        report.fault(&files.place(""), "there is no `pack.yaml` here", help);
         return None;
     }
-    let source = folder.source("pack.yaml", report)?;
+    let source = files.source("pack.yaml", report)?;
     if let Some(node) = yaml::parse(&source, limits, report) {
         read_manifest(manifest, &node, report);
     }
     let policy =
         read_policy::of_pack(manifest.webhook.as_ref(), manifest.endpoint_enabled, &source.start(), report);
-    let schemas = Schemas::read(folder, limits, report);
+    let schemas = Schemas::read(files, limits, report);
     let mut triggers: Vec<Trigger> = Vec::new();
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
-    for file in folder.files.keys() {
-        if !is_trigger_file(folder, file, report) {
+    for file in files.all.keys() {
+        if !is_trigger_file(files, file, report) {
             continue;
         }
-        let Some((trigger, at)) = read_trigger::trigger(manifest, folder, file, &schemas, reader, report)
+        let Some((trigger, at)) = read_trigger::trigger(manifest, files, file, &schemas, reader, report)
         else {
             continue;
         };
         if let Some(first) = seen.get(&trigger.reference) {
-            let help =
-                format!("`{}` has it already; give one of the two another name", folder.display(first));
+            let help = format!("`{}` has it already; give one of the two another name", files.display(first));
             report.fault(&at, format!("the ref `{}` is taken", trigger.reference), help);
         } else {
             seen.insert(trigger.reference.clone(), file.clone());
@@ -174,11 +261,12 @@ fn read_pack(
     }
     Some(Pack {
         reference: manifest.reference.clone()?,
+        ref_at: manifest.ref_at.clone()?,
         name: manifest.name.clone()?,
         version: manifest.version.clone()?,
         description: manifest.description.clone(),
-        folder: folder.path.clone(),
-        content_hash: folder.content_hash(),
+        path: files.path.clone(),
+        content_hash: manifest.content_hash,
         endpoint_enabled: manifest.endpoint_enabled,
         policy: Arc::new(policy?),
         triggers: triggers.into_iter().map(Arc::new).collect(),
@@ -186,21 +274,21 @@ fn read_pack(
 }
 
 /// A file that would be overlooked is a fault: nobody should wonder where a trigger went.
-fn is_trigger_file(folder: &Folder, file: &str, report: &mut Report) -> bool {
+fn is_trigger_file(files: &Files, file: &str, report: &mut Report) -> bool {
     let Some(name) = file.strip_prefix("triggers/") else { return false };
     if name.contains('/') {
         let help = "move it up into `triggers/`".to_owned();
-        report.fault(&folder.place(file), "a trigger in a folder of its own is not looked for", help);
+        report.fault(&files.place(file), "a trigger in a folder of its own is not looked for", help);
         return false;
     }
     match name.rsplit_once('.') {
         Some((_, "yaml")) => return true,
         Some((stem, "yml" | "json")) => {
             let help = format!("rename it to `{stem}.yaml`");
-            report.fault(&folder.place(file), "a trigger's file ends in `.yaml`", help);
+            report.fault(&files.place(file), "a trigger's file ends in `.yaml`", help);
         }
         _ => report.warning(
-            &folder.place(file),
+            &files.place(file),
             "this file is not read: a trigger's file ends in `.yaml`",
             None,
         ),
@@ -211,9 +299,10 @@ fn is_trigger_file(folder: &Folder, file: &str, report: &mut Report) -> bool {
 fn read_manifest(manifest: &mut Manifest, node: &Node, report: &mut Report) {
     let keys = ["ref", "name", "version", "description", "hookpack", "webhook", "endpoint"];
     let Some(table) = Table::read(node, "`pack.yaml`", &keys, report) else { return };
-    manifest.reference = table
-        .require("ref", report)
-        .and_then(|node| read_policy::name(node, "`ref`", "the ref of a pack", report));
+    let reference = table.require("ref", report);
+    manifest.ref_at = reference.map(|node| node.at.clone());
+    manifest.reference =
+        reference.and_then(|node| read_policy::name(node, "`ref`", "the ref of a pack", report));
     manifest.name = table
         .require("name", report)
         .and_then(|node| read::string(node, "`name`", report))
@@ -268,42 +357,4 @@ fn host_versions(node: &Node, report: &mut Report) {
         let help = format!("this host is {own}: upgrade it, or use a pack for it");
         report.fault(&node.at, format!("this pack wants Hookpack {wanted}"), help);
     }
-}
-
-/// Of two packs with one ref neither silently wins.
-fn refuse_twins(loaded: &mut Loaded, shown: &str, limits: &Config) {
-    let mut folders: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
-    for pack in &loaded.packs {
-        folders.entry(pack.reference.clone()).or_default().push(pack.folder.clone());
-    }
-    let (twins, single) = std::mem::take(&mut loaded.packs)
-        .into_iter()
-        .partition(|pack: &Arc<Pack>| folders.get(&pack.reference).is_some_and(|folders| folders.len() > 1));
-    loaded.packs = single;
-    for pack in twins {
-        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let others = folders[&pack.reference].iter().filter(|folder| **folder != pack.folder);
-        let others: Vec<_> = others.map(|folder| format!("`{}`", name(folder))).collect();
-        let mut report = Report::default();
-        let shown = joined(shown, &name(&pack.folder));
-        let help = "a ref is unique on a host: rename or remove one of them".to_owned();
-        report.fault(
-            &place_of_ref(&pack, &shown, limits),
-            format!("the ref `{}` is also that of {}", pack.reference, others.join(" and ")),
-            help,
-        );
-        loaded.refused.push(Refused {
-            folder: pack.folder.clone(),
-            reference: Some(pack.reference.clone()),
-            report,
-        });
-    }
-}
-
-fn place_of_ref(pack: &Pack, shown: &str, limits: &Config) -> Place {
-    let text = fs::read_to_string(pack.folder.join("pack.yaml")).unwrap_or_default();
-    let source = Source::new(format!("{shown}/pack.yaml"), text);
-    let node = yaml::parse(&source, limits, &mut Report::default());
-    let at = node.as_ref().and_then(|node| node.get("ref")).map(|node| node.at.clone());
-    at.unwrap_or_else(|| source.start())
 }

@@ -9,7 +9,7 @@ use super::{
     Pack,
     cases::{Case, CaseRequest, Expect, ExpectedEvent, Sign, query_text},
     diagnostics::{Report, suggestion},
-    folder::Folder,
+    files::Files,
     read::{self, Table},
     read_schema,
     yaml::{self, Node, Yaml},
@@ -18,30 +18,30 @@ use crate::{config::Config, model::Outcome};
 
 /// Reads every case of a pack; faults are reported like those of its triggers.
 pub fn read(pack: &Pack, name: &str, limits: &Config, report: &mut Report) -> Vec<Case> {
-    read_folder(&pack.folder, Some(pack), name, limits, report)
+    read_files(&pack.path, Some(pack), name, limits, report)
 }
 
 /// Tells the faults in the cases of a pack that is refused; which triggers it would have is not known.
-pub fn check(folder: &Path, name: &str, limits: &Config, report: &mut Report) {
-    read_folder(folder, None, name, limits, report);
+pub fn check(path: &Path, name: &str, limits: &Config, report: &mut Report) {
+    read_files(path, None, name, limits, report);
 }
 
-fn read_folder(
-    folder: &Path,
+fn read_files(
+    path: &Path,
     pack: Option<&Pack>,
     name: &str,
     limits: &Config,
     report: &mut Report,
 ) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
-    let Some(folder) = Folder::read(folder, name, limits, report) else { return cases };
-    for file in folder.files.keys() {
-        if !is_case_file(&folder, file, report) {
+    let Some(files) = Files::read(path, name, limits, report) else { return cases };
+    for file in files.all.keys() {
+        if !is_case_file(&files, file, report) {
             continue;
         }
-        let Some(source) = folder.source(file, report) else { continue };
+        let Some(source) = files.source(file, report) else { continue };
         let Some(node) = yaml::parse(&source, limits, report) else { continue };
-        for case in case_file(pack, &folder, file, &node, report) {
+        for case in case_file(pack, &files, file, &node, report) {
             match cases.iter().find(|other| other.name == case.name) {
                 Some(_) => {
                     report.fault(
@@ -58,22 +58,16 @@ fn read_folder(
 }
 
 /// Bodies lie beside the cases; but cases that would be overlooked are a fault.
-fn is_case_file(folder: &Folder, file: &str, report: &mut Report) -> bool {
+fn is_case_file(files: &Files, file: &str, report: &mut Report) -> bool {
     let Some(name) = file.strip_prefix("tests/").filter(|name| !name.contains('/')) else { return false };
     if let Some(stem) = name.strip_suffix(".yml") {
         let help = format!("rename it to `{stem}.yaml`");
-        report.fault(&folder.place(file), "a file of cases ends in `.yaml`", help);
+        report.fault(&files.place(file), "a file of cases ends in `.yaml`", help);
     }
     Path::new(name).extension().is_some_and(|extension| extension == "yaml")
 }
 
-fn case_file(
-    pack: Option<&Pack>,
-    folder: &Folder,
-    file: &str,
-    node: &Node,
-    report: &mut Report,
-) -> Vec<Case> {
+fn case_file(pack: Option<&Pack>, files: &Files, file: &str, node: &Node, report: &mut Report) -> Vec<Case> {
     let Some(table) = Table::read(node, "a file of cases", &["trigger", "endpoint", "cases"], report) else {
         return Vec::new();
     };
@@ -82,7 +76,7 @@ fn case_file(
     else {
         return Vec::new();
     };
-    cases.iter().filter_map(|node| case(pack, folder, file, &target_ref, node, report)).collect()
+    cases.iter().filter_map(|node| case(pack, files, file, &target_ref, node, report)).collect()
 }
 
 /// `trigger: REF` or `endpoint: PACK`, whichever is there.
@@ -134,7 +128,7 @@ fn known_trigger<'a>(pack: Option<&Pack>, node: &'a Node, report: &mut Report) -
 
 fn case(
     pack: Option<&Pack>,
-    folder: &Folder,
+    files: &Files,
     file: &str,
     target_ref: &str,
     node: &Node,
@@ -142,7 +136,7 @@ fn case(
 ) -> Option<Case> {
     let table = Table::read(node, "a case", &["name", "request", "expect"], report)?;
     let name = table.require("name", report).and_then(|node| read::string(node, "`name`", report));
-    let request = table.require("request", report).and_then(|node| request(folder, file, node, report));
+    let request = table.require("request", report).and_then(|node| request(files, file, node, report));
     let expect = table.require("expect", report).and_then(|node| expect(pack, node, report));
     Some(Case {
         name: name?.to_owned(),
@@ -154,7 +148,7 @@ fn case(
     })
 }
 
-fn request(folder: &Folder, file: &str, node: &Node, report: &mut Report) -> Option<CaseRequest> {
+fn request(files: &Files, file: &str, node: &Node, report: &mut Report) -> Option<CaseRequest> {
     let keys = ["method", "query", "headers", "json", "text", "file", "form", "sign", "tamper", "source_ip"];
     let table = Table::read(node, "`request`", &keys, report)?;
     let method = table.get("method").map_or(Some(Method::POST), |node| {
@@ -175,7 +169,7 @@ fn request(folder: &Folder, file: &str, node: &Node, report: &mut Report) -> Opt
             headers.append(name, value);
         }
     }
-    let (body, content_type) = body(folder, file, &table, report)?;
+    let (body, content_type) = body(files, file, &table, report)?;
     if let Some(content_type) = content_type {
         headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
     }
@@ -202,7 +196,7 @@ fn request(folder: &Folder, file: &str, node: &Node, report: &mut Report) -> Opt
 
 /// The body, and the content type that it has unless the case says otherwise.
 fn body(
-    folder: &Folder,
+    files: &Files,
     file: &str,
     table: &Table<'_>,
     report: &mut Report,
@@ -226,7 +220,7 @@ fn body(
         }
         Some((_, node)) => {
             let path = read::string(node, "`file`", report)?;
-            let found = read_schema::resolved(file, path).and_then(|file| folder.files.get(&file));
+            let found = read_schema::resolved(file, path).and_then(|file| files.all.get(&file));
             let Some(bytes) = found else {
                 let help = "the path is relative to this file, and stays in the pack".to_owned();
                 report.fault(&node.at, format!("there is no file `{path}` in this pack"), help);

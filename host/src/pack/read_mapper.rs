@@ -2,7 +2,7 @@
 
 use super::{
     diagnostics::Report,
-    folder::{Folder, is_mapper},
+    files::{Files, is_mapper},
     load::Reader,
     read,
     yaml::{Node, Yaml},
@@ -12,7 +12,8 @@ use crate::wasm::{Mapper, Refused};
 pub(super) fn mapper(
     node: &Node,
     settings: Option<&Node>,
-    folder: &Folder,
+    trigger: &str,
+    files: &Files,
     reader: Reader<'_>,
     report: &mut Report,
 ) -> Option<Mapper> {
@@ -26,12 +27,12 @@ pub(super) fn mapper(
             None
         }
     };
-    let Some(component) = folder.files.get(file).filter(|_| is_mapper(file)) else {
-        report.fault(&node.at, format!("there is no `{file}` in this pack"), missing(file, folder));
+    let Some(component) = files.all.get(file).filter(|_| is_mapper(file)) else {
+        report.fault(&node.at, format!("there is no `{file}` in this pack"), missing(file, files));
         return None;
     };
     match reader.sandbox.load(component) {
-        Ok(program) => Some(reader.sandbox.mapper(program, file.to_owned(), settings?)),
+        Ok(program) => Some(reader.sandbox.mapper(program, trigger, file.to_owned(), settings?)),
         Err(Refused { message, help }) => {
             report.fault(&node.at, format!("`{file}`: {message}"), help);
             None
@@ -40,12 +41,11 @@ pub(super) fn mapper(
 }
 
 /// Where the file may be, or how it is made.
-fn missing(file: &str, folder: &Folder) -> String {
-    let known: Vec<_> = folder.files.keys().filter(|file| is_mapper(file)).map(String::as_str).collect();
+fn missing(file: &str, files: &Files) -> String {
+    let known: Vec<_> = files.all.keys().filter(|file| is_mapper(file)).map(String::as_str).collect();
     let stem = file.strip_prefix("mappers/").and_then(|name| name.strip_suffix(".wasm"));
-    if let Some(stem) = stem.filter(|stem| folder.path.join("mappers").join(stem).is_dir()) {
-        let pack =
-            if folder.name.is_empty() { folder.path.display().to_string() } else { folder.name.clone() };
+    if let Some(stem) = stem.filter(|stem| files.path.join("mappers").join(stem).is_dir()) {
+        let pack = if files.name.is_empty() { files.path.display().to_string() } else { files.name.clone() };
         format!("its source is in `mappers/{stem}/`: build it with `hookpack pack build {pack}`")
     } else if let Some(near) = super::diagnostics::nearest(file, &known) {
         format!("did you mean `{near}`?")

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     diagnostics::Report,
-    folder::Folder,
+    files::Files,
     load::Reader,
     read::{self, Table},
     read_mapper,
@@ -25,7 +25,8 @@ const KINDS: [&str; 3] = ["fields", "template", "wasm"];
 
 pub(super) fn mapping(
     node: &Node,
-    folder: &Folder,
+    trigger: &str,
+    files: &Files,
     reader: Reader<'_>,
     report: &mut Report,
 ) -> Option<Mapping> {
@@ -69,7 +70,8 @@ pub(super) fn mapping(
             Some(Mapping::Template(builder.finish(root)))
         }
         (Some((_, file)), None) => {
-            read_mapper::mapper(file, table.get("settings"), folder, reader, report).map(Mapping::Wasm)
+            read_mapper::mapper(file, table.get("settings"), trigger, files, reader, report)
+                .map(Mapping::Wasm)
         }
     }
 }

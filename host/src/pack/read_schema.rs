@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     diagnostics::{Report, suggestion},
-    folder::Folder,
+    files::Files,
     schema_cost,
     schema_walk::{self, TYPES},
     yaml::{self, Node, Yaml},
@@ -21,7 +21,7 @@ use crate::{
 
 /// The schema files of a pack, read and checked once.
 pub(super) struct Schemas<'a> {
-    folder: &'a Folder,
+    files: &'a Files,
     limits: &'a Config,
     documents: Documents,
     /// A fault in a file is told there, not at each `$ref` to it.
@@ -29,18 +29,18 @@ pub(super) struct Schemas<'a> {
 }
 
 impl<'a> Schemas<'a> {
-    pub(super) fn read(folder: &'a Folder, limits: &'a Config, report: &mut Report) -> Self {
+    pub(super) fn read(files: &'a Files, limits: &'a Config, report: &mut Report) -> Self {
         let before = report.faults.len();
         let mut nodes = BTreeMap::new();
-        for file in folder.files.keys().filter(|file| is_schema_file(file)) {
-            let Some(source) = folder.source(file, report) else { continue };
+        for file in files.all.keys().filter(|file| is_schema_file(file)) {
+            let Some(source) = files.source(file, report) else { continue };
             if let Some(node) = yaml::parse(&source, limits, report) {
                 nodes.insert(file.as_str(), node);
             }
         }
         let documents = nodes.iter().map(|(file, node)| (format!("{BASE}{file}"), node.to_json()));
         let documents = Documents(Arc::new(documents.collect::<HashMap<_, _>>()));
-        let mut schemas = Self { folder, limits, documents, sound: true };
+        let mut schemas = Self { files, limits, documents, sound: true };
         for (file, node) in &nodes {
             schemas.compile(node, file, report);
         }
@@ -115,9 +115,9 @@ impl<'a> Schemas<'a> {
             return None;
         };
         let document = self.documents.0.get(&format!("{BASE}{target}"));
-        if !self.folder.files.contains_key(&target) {
+        if !self.files.all.contains_key(&target) {
             let known: Vec<_> =
-                self.folder.files.keys().map(String::as_str).filter(|file| is_schema_file(file)).collect();
+                self.files.all.keys().map(String::as_str).filter(|file| is_schema_file(file)).collect();
             let help = if known.is_empty() {
                 "add it under `schemas/`".to_owned()
             } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     Trigger,
     diagnostics::{Place, Report},
-    folder::Folder,
+    files::Files,
     load::{Manifest, Reader},
     read::{self, Table},
     read_mapping, read_policy,
@@ -30,13 +30,13 @@ const KEYS: [&str; 10] = [
 /// A trigger, and where its ref stands.
 pub(super) fn trigger(
     manifest: &Manifest,
-    folder: &Folder,
+    files: &Files,
     file: &str,
     schemas: &Schemas<'_>,
     reader: Reader<'_>,
     report: &mut Report,
 ) -> Option<(Trigger, Place)> {
-    let source = folder.source(file, report)?;
+    let source = files.source(file, report)?;
     let node = yaml::parse(&source, reader.limits, report)?;
     let table = Table::read(&node, "a trigger", &KEYS, report)?;
 
@@ -83,9 +83,11 @@ pub(super) fn trigger(
         .map_or(Some(Match::default()), |node| read_mapping::matching(node, file, schemas, report));
     let policy =
         read_policy::of_trigger(manifest.webhook.as_ref(), table.get("webhook"), &source.start(), report);
+    // A trigger without a ref does not load: its mapper is looked at all the same.
+    let own_ref = reference.as_ref().map_or("", |(reference, _)| reference);
     let mapping = table
         .get("mapping")
-        .map_or(Some(Mapping::Nothing), |node| read_mapping::mapping(node, folder, reader, report));
+        .map_or(Some(Mapping::Nothing), |node| read_mapping::mapping(node, own_ref, files, reader, report));
     let event_schema =
         table.get("event_schema").map_or(Some(None), |node| schemas.compile(node, file, report).map(Some));
 
@@ -100,6 +102,7 @@ pub(super) fn trigger(
         name: name?,
         pack_ref: manifest.reference.clone()?,
         pack_version: manifest.version.clone()?,
+        pack_hash: manifest.content_hash,
         description: description?,
         file: file.to_owned(),
         schema: schema?,

@@ -189,6 +189,8 @@ impl Maker<'_> {
         produced.events.push(NewEvent {
             id: Uuid::now_v7(),
             pack_ref: self.trigger.pack_ref.clone(),
+            pack_version: self.trigger.pack_version.clone(),
+            pack_hash: self.trigger.pack_hash,
             trigger_ref: self.trigger.reference.clone(),
             key: key.and_then(storable_key),
             key_window: self.trigger.policy.event_key_window(),

@@ -48,11 +48,13 @@ pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Res
                where held.expires_at <= excluded.received_at
              returning request_id
            ), event as (
-             insert into hookpack.event (id, pack_ref, trigger_ref, payload, metadata, idempotency_key, received_at)
-             select id, pack_ref, trigger_ref, payload::json, metadata::jsonb, key, received_at
-             from unnest($10::uuid[], $11::uuid[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
-                         $17::timestamptz[])
-               as e (id, request_id, pack_ref, trigger_ref, payload, metadata, key, received_at)
+             insert into hookpack.event
+               (id, pack_ref, pack_version, pack_hash, trigger_ref, payload, metadata, idempotency_key, received_at)
+             select id, pack_ref, pack_version, pack_hash, trigger_ref, payload::json, metadata::jsonb, key, received_at
+             from unnest($10::uuid[], $11::uuid[], $12::text[], $49::text[], $50::bytea[], $13::text[], $14::text[],
+                         $15::text[], $16::text[], $17::timestamptz[])
+               as e (id, request_id, pack_ref, pack_version, pack_hash, trigger_ref, payload, metadata, key,
+                     received_at)
              where key is null or request_id in (select request_id from claimed)
              on conflict (id) do nothing
              returning trigger_ref
@@ -135,6 +137,8 @@ pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Res
         &kept.body as &[&[u8]],
         &kept.key as &[Option<&str>],
         &kept.claims,
+        &events.pack_version as &[&str],
+        &events.pack_hash as &[&[u8]],
     )
     .fetch_all(db)
     .await?;
@@ -265,6 +269,8 @@ struct Events<'a> {
     id: Vec<Uuid>,
     request_id: Vec<Uuid>,
     pack_ref: Vec<&'a str>,
+    pack_version: Vec<&'a str>,
+    pack_hash: Vec<&'a [u8]>,
     trigger_ref: Vec<&'a str>,
     payload: Vec<&'a str>,
     metadata: Vec<&'a str>,
@@ -280,6 +286,8 @@ impl<'a> Events<'a> {
                 rows.id.push(event.id);
                 rows.request_id.push(delivery.log.id);
                 rows.pack_ref.push(&event.pack_ref);
+                rows.pack_version.push(&event.pack_version);
+                rows.pack_hash.push(&event.pack_hash);
                 rows.trigger_ref.push(&event.trigger_ref);
                 rows.payload.push(&event.payload);
                 rows.metadata.push(&event.metadata);

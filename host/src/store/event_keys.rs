@@ -27,6 +27,8 @@ pub async fn claim(db: &mut PgConnection, events: &[Keyed<'_>]) -> sqlx::Result<
     let Some(now) = events.iter().map(|keyed| keyed.received_at).min() else { return Ok(Vec::new()) };
     let id: Vec<Uuid> = events.iter().map(|keyed| keyed.event.id).collect();
     let pack_ref: Vec<&str> = events.iter().map(|keyed| keyed.event.pack_ref.as_str()).collect();
+    let pack_version: Vec<&str> = events.iter().map(|keyed| keyed.event.pack_version.as_str()).collect();
+    let pack_hash: Vec<&[u8]> = events.iter().map(|keyed| keyed.event.pack_hash.as_slice()).collect();
     let trigger_ref: Vec<&str> = events.iter().map(|keyed| keyed.event.trigger_ref.as_str()).collect();
     let key: Vec<&str> = events.iter().map(|keyed| keyed.key).collect();
     let payload: Vec<&str> = events.iter().map(|keyed| keyed.event.payload.as_str()).collect();
@@ -38,8 +40,9 @@ pub async fn claim(db: &mut PgConnection, events: &[Keyed<'_>]) -> sqlx::Result<
         r#"with given as (
              select *
              from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
-                         $8::timestamptz[])
-               as g (id, pack_ref, trigger_ref, key, payload, metadata, received_at, expires_at)
+                         $8::timestamptz[], $10::text[], $11::bytea[])
+               as g (id, pack_ref, trigger_ref, key, payload, metadata, received_at, expires_at, pack_version,
+                     pack_hash)
            ), claimed as (
              insert into hookpack.event_key as held (trigger_ref, key, event_id, expires_at)
              select trigger_ref, key, id, expires_at from given order by trigger_ref, key
@@ -48,8 +51,9 @@ pub async fn claim(db: &mut PgConnection, events: &[Keyed<'_>]) -> sqlx::Result<
                where held.expires_at <= $9
              returning event_id
            ), event as (
-             insert into hookpack.event (id, pack_ref, trigger_ref, payload, metadata, idempotency_key, received_at)
-             select id, pack_ref, trigger_ref, payload::json, metadata::jsonb, key, received_at
+             insert into hookpack.event
+               (id, pack_ref, pack_version, pack_hash, trigger_ref, payload, metadata, idempotency_key, received_at)
+             select id, pack_ref, pack_version, pack_hash, trigger_ref, payload::json, metadata::jsonb, key, received_at
              from given
              where id in (select event_id from claimed)
              on conflict (id) do nothing
@@ -67,6 +71,8 @@ pub async fn claim(db: &mut PgConnection, events: &[Keyed<'_>]) -> sqlx::Result<
         &received_at,
         &expires_at,
         now,
+        &pack_version as &[&str],
+        &pack_hash as &[&[u8]],
     )
     .fetch_all(db)
     .await?;

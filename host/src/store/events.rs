@@ -10,6 +10,9 @@ use uuid::Uuid;
 pub struct EventRow {
     pub id: Uuid,
     pub pack_ref: String,
+    /// The version of the pack that it went through, and the SHA-256 of its files in hex.
+    pub pack_version: Option<String>,
+    pub pack_hash: Option<String>,
     pub trigger_ref: String,
     /// The document as it is stored, digit by digit.
     pub payload: Json<Box<RawValue>>,
@@ -33,7 +36,8 @@ pub struct Filter {
 pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<EventRow>> {
     sqlx::query_as!(
         EventRow,
-        r#"select id, pack_ref, trigger_ref, payload as "payload: Json<Box<RawValue>>",
+        r#"select id, pack_ref, pack_version, encode(pack_hash, 'hex') as pack_hash, trigger_ref,
+                   payload as "payload: Json<Box<RawValue>>",
                   metadata as "metadata: Json<Box<RawValue>>", idempotency_key, received_at
            from hookpack.event
            where ($1::text is null or trigger_ref = $1)
@@ -57,7 +61,8 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<
 pub async fn get(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<EventRow>> {
     sqlx::query_as!(
         EventRow,
-        r#"select id, pack_ref, trigger_ref, payload as "payload: Json<Box<RawValue>>",
+        r#"select id, pack_ref, pack_version, encode(pack_hash, 'hex') as pack_hash, trigger_ref,
+                   payload as "payload: Json<Box<RawValue>>",
                   metadata as "metadata: Json<Box<RawValue>>", idempotency_key, received_at
            from hookpack.event where id = $1"#,
         id,

@@ -1,7 +1,7 @@
 //! A trigger's use of a mapper: its share of the workers, its calls, and how they went.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, PoisonError, Weak,
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
@@ -24,18 +24,26 @@ pub struct Mapper {
     /// Its file inside the pack.
     pub file: Arc<str>,
     settings: Arc<str>,
-    /// What keeps one slow mapper from taking every worker.
-    own: Arc<Semaphore>,
+    share: Arc<Share>,
     limits: Limits,
     /// Whether the values of its events are wanted: for `event_schema`.
     pub read_events: bool,
     pub record: Arc<Record>,
 }
 
+/// What a trigger has of its own, however often its pack is loaded.
+#[derive(Debug)]
+pub(super) struct Share {
+    /// What keeps one slow mapper from taking every worker.
+    calls: Arc<Semaphore>,
+    /// Of the program that it used last.
+    record: Mutex<([u8; 32], Arc<Record>)>,
+}
+
 /// What a call holds while it runs.
 type Permits = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>, OwnedSemaphorePermit);
 
-/// How a mapper has done since it was loaded.
+/// How a trigger's mapper has done since its program was first loaded.
 #[derive(Debug, Default)]
 pub struct Record {
     pub calls: AtomicU64,
@@ -49,17 +57,45 @@ pub struct Record {
 }
 
 impl Sandbox {
-    /// A trigger's own use of a program.
-    pub fn mapper(&self, program: Arc<Program>, file: String, settings: String) -> Mapper {
+    /// A trigger's own use of a program. A trigger of that ref that is loaded already has the same share of the
+    /// workers, and, for the same program, the same record.
+    pub fn mapper(&self, program: Arc<Program>, trigger: &str, file: String, settings: String) -> Mapper {
+        let share = self.share(trigger);
+        let record = share.record(program.about.sha256);
+        let limits = self.limits.clone();
         Mapper {
             program,
             file: file.into(),
             settings: settings.into(),
-            own: Arc::new(Semaphore::new(self.limits.calls_per_trigger_max)),
-            limits: self.limits.clone(),
+            share,
+            limits,
             read_events: false,
-            record: Arc::default(),
+            record,
         }
+    }
+
+    fn share(&self, trigger: &str) -> Arc<Share> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(trigger).and_then(Weak::upgrade) {
+            return share;
+        }
+        let share = Arc::new(Share {
+            calls: Arc::new(Semaphore::new(self.limits.calls_per_trigger_max)),
+            record: Mutex::default(),
+        });
+        shares.retain(|_, share| share.strong_count() > 0);
+        shares.insert(trigger.to_owned(), Arc::downgrade(&share));
+        share
+    }
+}
+
+impl Share {
+    fn record(&self, program: [u8; 32]) -> Arc<Record> {
+        let mut last = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 != program {
+            *last = (program, Arc::default());
+        }
+        last.1.clone()
     }
 }
 
@@ -116,7 +152,7 @@ impl Mapper {
     /// from the next.
     async fn permits(&self) -> Option<Permits> {
         let workers = &self.program.machine.workers;
-        let own = self.own.clone().acquire_owned().await.ok()?;
+        let own = self.share.calls.clone().acquire_owned().await.ok()?;
         let among_slow = if self.record.slow.load(Ordering::Relaxed) {
             Some(workers.slow.clone().acquire_owned().await.ok()?)
         } else {

@@ -13,6 +13,8 @@ pub(super) enum ApiError {
     BadRequest(String),
     /// The database did not do what it was asked; the reason is for the log.
     Store(sqlx::Error),
+    /// The host is about to end; somebody else may know.
+    Stopping,
 }
 
 impl From<sqlx::Error> for ApiError {
@@ -26,6 +28,7 @@ impl IntoResponse for ApiError {
         let (status, detail) = match self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "A bearer token is needed.".to_owned()),
             Self::NotFound(what) => (StatusCode::NOT_FOUND, format!("There is no {what}.")),
+            Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "This host is stopping.".to_owned()),
             Self::BadRequest(reason) => (StatusCode::BAD_REQUEST, reason),
             Self::Store(error) => {
                 tracing::error!(%error, "the database failed a call of the API");

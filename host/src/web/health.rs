@@ -15,10 +15,19 @@ pub(super) async fn healthz() -> Json<Value> {
 /// 503 when nothing can be stored; `degraded` (and 200) when some pack or secret is missing.
 pub(super) async fn readyz(State(host): State<Arc<Host>>) -> (StatusCode, Json<Value>) {
     let mut reasons: Vec<String> = Vec::new();
-    let refused = host.registry.load();
-    for pack in &refused.loaded.refused {
-        let name = pack.folder.file_name().unwrap_or_default().to_string_lossy();
-        reasons.push(format!("pack {name} is refused: {} faults", pack.report.faults.len()));
+    let watching = host.watching.load();
+    reasons.extend(watching.folder_fault.iter().map(|fault| format!("{fault}; what runs keeps running")));
+    reasons.extend(
+        watching.fault.iter().map(|fault| format!("changes in the packs folder are polled for: {fault}")),
+    );
+    for standing in &host.registry.load().loaded.standings {
+        let Some(refused) = &standing.refused else { continue };
+        let (name, faults) = (&standing.entry.name, refused.report.faults.len());
+        let runs =
+            standing.live.as_ref().map(|live| format!("; version {} keeps running", live.pack.version));
+        let what = if runs.is_some() { "has a newer version that is refused" } else { "is refused" };
+        let plural = if faults == 1 { "" } else { "s" };
+        reasons.push(format!("pack {name} {what}: {faults} fault{plural}{}", runs.unwrap_or_default()));
     }
     reasons.extend(host.missing_secrets().iter().map(|name| format!("secret missing: {name}")));
     if let Err(error) = host.database_answers().await {

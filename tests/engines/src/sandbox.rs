@@ -66,7 +66,7 @@ impl Hookpack {
         let (empty, typed, value) = (component("empty")?, component("typed")?, component("value")?);
         let mapper = |component: &[u8]| {
             let program = load(&sandbox, component)?;
-            anyhow::Ok(sandbox.mapper(program, "mapper".to_owned(), "{}".to_owned()))
+            anyhow::Ok(sandbox.mapper(program, "engines.mapper", "mapper".to_owned(), "{}".to_owned()))
         };
         Ok(Self {
             typed: mapper(&typed)?,

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let sandbox = sandbox();
     if let Ok(program) = sandbox.load(bytes) {
-        let mapper = sandbox.mapper(program, "mappers/fuzz.wasm".to_owned(), "{}".to_owned());
+        let mapper = sandbox.mapper(program, "fuzz.component", "mappers/fuzz.wasm".to_owned(), "{}".to_owned());
         drop(call(&mapper, b"{\"a\": [1, \"two\"]}"));
     }
 });

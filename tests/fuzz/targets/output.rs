@@ -16,7 +16,7 @@ fn answering() -> &'static (Arc<Sandbox>, Mapper) {
     MADE.get_or_init(|| {
         let sandbox = sandbox().clone();
         let program = sandbox.load(ANSWERING).expect("it is sound");
-        let mapper = sandbox.mapper(program, "mappers/answering.wasm".to_owned(), "{}".to_owned());
+        let mapper = sandbox.mapper(program, "fuzz.output", "mappers/answering.wasm".to_owned(), "{}".to_owned());
         (sandbox, mapper)
     })
 }

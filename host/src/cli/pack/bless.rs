@@ -17,8 +17,8 @@ pub(super) fn write(failed: &[(&Pack, &Case, &Got)]) -> Result<Vec<PathBuf>> {
     let mut files: BTreeMap<PathBuf, Vec<(&Case, &Got)>> = BTreeMap::new();
     for (pack, case, got) in failed {
         let name = &case.at.source.name;
-        let inside = name.strip_prefix(&shown_name(&pack.folder)).unwrap_or(name).trim_start_matches('/');
-        files.entry(pack.folder.join(inside)).or_default().push((case, got));
+        let inside = name.strip_prefix(&shown_name(&pack.path)).unwrap_or(name).trim_start_matches('/');
+        files.entry(pack.path.join(inside)).or_default().push((case, got));
     }
     let mut written = Vec::new();
     for (path, mut cases) in files {

@@ -25,11 +25,11 @@ pub(in crate::cli) struct Args {
 pub(super) fn run(reader: Reader<'_>, args: &Args) -> Result<ExitCode> {
     let loaded = load(&args.folder, reader)?;
     let mut report = loaded.report();
-    for pack in &loaded.packs {
-        cases::read(pack, &shown_name(&pack.folder), reader.limits, &mut report);
+    for pack in loaded.packs() {
+        cases::read(pack, &shown_name(&pack.path), reader.limits, &mut report);
     }
-    for refused in &loaded.refused {
-        cases::check(&refused.folder, &shown_name(&refused.folder), reader.limits, &mut report);
+    for refused in loaded.refused() {
+        cases::check(&refused.path, &shown_name(&refused.path), reader.limits, &mut report);
     }
     report.sort();
     match args.output {
@@ -53,10 +53,10 @@ struct Found<'a> {
 /// Every mapper once, however many triggers use it.
 fn mappers(loaded: &Loaded) -> impl Iterator<Item = Found<'_>> {
     let mut found = BTreeMap::new();
-    for pack in &loaded.packs {
+    for pack in loaded.packs() {
         for trigger in &pack.triggers {
             if let Mapping::Wasm(mapper) = &trigger.mapping {
-                let file = format!("{}/{}", shown_name(&pack.folder), mapper.file);
+                let file = format!("{}/{}", shown_name(&pack.path), mapper.file);
                 found.insert(file, &mapper.program.about);
             }
         }
@@ -90,7 +90,7 @@ fn told(loaded: &Loaded, report: &Report) {
     for warning in &report.warnings {
         output::line(&format!("warning: {warning}"));
     }
-    let (packs, faults) = (loaded.packs.len() + loaded.refused.len(), report.faults.len());
+    let (packs, faults) = (loaded.standings.len(), report.faults.len());
     let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
     output::line(&format!(
         "{}, {}, {}",

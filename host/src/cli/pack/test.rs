@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, macros::datetime};
 use uuid::Uuid;
 
-use super::{bless, build, load, shown_name, watch::Watch};
+use super::{bless, build, load, shown_name};
 use crate::{
     cli::{
         Output,
@@ -25,6 +25,7 @@ use crate::{
     receive::rehearse,
     registry::Target,
     request::Inbound,
+    watch::Tree,
 };
 
 #[derive(Debug, clap::Args)]
@@ -79,7 +80,7 @@ pub(super) async fn run(environment: &Environment, reader: Reader<'_>, args: &Ar
 
 /// Round after round, each as soon as something was saved; ends when the author does.
 async fn watch(environment: &Environment, reader: Reader<'_>, args: &Args) -> Result<ExitCode> {
-    let watch = Watch::start(&args.folder)?;
+    let watch = Tree::start(&args.folder)?;
     settled(reader, args).await?;
     loop {
         if args.bless {
@@ -124,8 +125,8 @@ async fn round(reader: Reader<'_>, folder: &Path) -> Result<Round> {
     let loaded = load(folder, reader)?;
     let mut report = loaded.report();
     let mut ran = Vec::new();
-    for pack in &loaded.packs {
-        for case in cases::read(pack, &shown_name(&pack.folder), reader.limits, &mut report) {
+    for pack in loaded.packs() {
+        for case in cases::read(pack, &shown_name(&pack.path), reader.limits, &mut report) {
             ran.push(run_case(pack, case, reader.limits).await);
         }
     }

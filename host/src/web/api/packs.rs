@@ -1,4 +1,4 @@
-//! `/api/v1/packs`: what runs, what was refused and why.
+//! `/api/v1/packs`: what runs, what was refused and why, what went.
 
 use std::sync::Arc;
 
@@ -10,17 +10,27 @@ use serde_json::{Value, json};
 
 use super::{Data, data, triggers};
 use crate::{
-    host::Host,
-    pack::{Pack, Refused},
-    registry::{Registry, Target},
+    host::{Host, Watching},
+    pack::{
+        Removed, Standing,
+        diagnostics::{Fault, Report},
+    },
+    registry::Target,
+    request::rfc3339,
     web::{auth::Authorized, error::ApiError},
 };
 
-pub(in crate::web) async fn list(_: Authorized, State(host): State<Arc<Host>>) -> Json<Data<Vec<Value>>> {
-    let registry = host.registry.load();
-    let live = registry.packs().iter().map(|pack| shown(pack, &registry));
-    let refused = registry.loaded.refused.iter().map(refused);
-    data(live.chain(refused).collect::<Vec<_>>())
+pub(in crate::web) async fn list(_: Authorized, State(host): State<Arc<Host>>) -> Json<Value> {
+    Json(all(&host))
+}
+
+/// Looks at the whole packs folder, and answers like `list` when what has changed there is in force.
+pub(in crate::web) async fn reload(
+    _: Authorized,
+    State(host): State<Arc<Host>>,
+) -> Result<Json<Value>, ApiError> {
+    host.look_at_packs().await.map_err(|_| ApiError::Stopping)?;
+    Ok(Json(all(&host)))
 }
 
 pub(in crate::web) async fn get(
@@ -28,12 +38,16 @@ pub(in crate::web) async fn get(
     State(host): State<Arc<Host>>,
     Path(reference): Path<String>,
 ) -> Result<Json<Data<Value>>, ApiError> {
-    let registry = host.registry.load();
-    if let Some(pack) = registry.pack(&reference) {
-        return Ok(data(shown(pack, &registry)));
+    let (registry, watching) = (host.registry.load(), host.watching.load());
+    let standings = &registry.loaded.standings;
+    let of_that_ref = || standings.iter().filter(|standing| standing.reference() == Some(&reference));
+    let standing = of_that_ref().find(|standing| standing.live.is_some()).or_else(|| of_that_ref().next());
+    if let Some(standing) = standing {
+        return Ok(data(shown(standing, &watching)));
     }
-    let refused_one = registry.loaded.refused.iter().find(|pack| pack.reference.as_ref() == Some(&reference));
-    refused_one.map(|pack| data(refused(pack))).ok_or_else(|| ApiError::NotFound(format!("pack {reference}")))
+    let went = registry.loaded.removed.get(&reference);
+    went.map(|went| data(removed(&reference, went)))
+        .ok_or_else(|| ApiError::NotFound(format!("pack {reference}")))
 }
 
 pub(in crate::web) async fn webhooks(
@@ -46,35 +60,56 @@ pub(in crate::web) async fn webhooks(
     Ok(data(triggers::endpoints(&host, &registry, &Target::Pack(pack.clone()))))
 }
 
-fn shown(pack: &Pack, registry: &Registry) -> Value {
-    let name = pack.folder.file_name().unwrap_or_default().to_string_lossy();
-    let warnings: Vec<_> = registry
-        .loaded
-        .warnings
-        .warnings
-        .iter()
-        .filter(|fault| fault.file.starts_with(&format!("{name}/")))
-        .collect();
+/// `{"data": [a pack, …], "watch": {"mode", "fault", "folder_fault", "changing"}}`
+fn all(host: &Host) -> Value {
+    let (registry, watching) = (host.registry.load(), host.watching.load());
+    let here = registry.loaded.standings.iter().map(|standing| shown(standing, &watching));
+    let gone = registry.loaded.removed.iter().map(|(reference, went)| removed(reference, went));
+    json!({"data": here.chain(gone).collect::<Vec<_>>(), "watch": **watching})
+}
+
+/// What runs of an entry of the packs folder, and, as `refused`, what it holds that does not.
+fn shown(standing: &Standing, watching: &Watching) -> Value {
+    let Standing { entry, live, refused } = standing;
+    let pack = live.as_ref().map(|live| &live.pack);
+    let triggers =
+        || pack?.triggers.iter().map(|trigger| Some(&trigger.reference)).collect::<Option<Vec<_>>>();
+    let newer = refused.as_ref().map(|refused| {
+        json!({
+            "ref": refused.reference,
+            "version": refused.version,
+            "content_hash": entry.content_hash.map(hex::encode),
+        })
+    });
+    let of_refused =
+        |of: fn(&Report) -> &Vec<Fault>| refused.iter().flat_map(move |refused| of(&refused.report));
+    let warnings = live.iter().flat_map(|live| &live.warnings.warnings);
     json!({
-        "ref": pack.reference,
-        "name": pack.name,
-        "version": pack.version,
-        "description": pack.description,
-        "folder": name,
-        "state": "live",
-        "content_hash": hex::encode(pack.content_hash),
-        "triggers": pack.triggers.iter().map(|trigger| &trigger.reference).collect::<Vec<_>>(),
-        "faults": [],
-        "warnings": warnings,
+        "ref": standing.reference(),
+        "name": pack.map(|pack| &pack.name),
+        "version": pack.map(|pack| &pack.version),
+        "description": pack.map(|pack| &pack.description),
+        "folder": entry.name,
+        "state": standing.state(),
+        "loaded_at": live.as_ref().map(|live| rfc3339(live.loaded_at)),
+        "content_hash": pack.map(|pack| hex::encode(pack.content_hash)),
+        "triggers": triggers().unwrap_or_default(),
+        "changing": watching.changing.contains(&entry.name),
+        "refused": newer,
+        "faults": of_refused(|report| &report.faults).collect::<Vec<_>>(),
+        "warnings": warnings.chain(of_refused(|report| &report.warnings)).collect::<Vec<_>>(),
     })
 }
 
-fn refused(pack: &Refused) -> Value {
+/// A pack that is not there any more; its events and keys are.
+fn removed(reference: &str, removed: &Removed) -> Value {
     json!({
-        "ref": pack.reference,
-        "folder": pack.folder.file_name().unwrap_or_default().to_string_lossy(),
-        "state": "refused",
-        "faults": pack.report.faults,
-        "warnings": pack.report.warnings,
+        "ref": reference,
+        "version": removed.version,
+        "state": "removed",
+        "removed_at": removed.removed_at.map(rfc3339),
+        "triggers": [],
+        "faults": [],
+        "warnings": [],
     })
 }

@@ -1,4 +1,4 @@
-//! Waiting for an author to save something.
+//! A folder and everything in it: waiting for an author to save something.
 
 use std::{
     ffi::OsStr,
@@ -14,14 +14,14 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 const QUIET: Duration = Duration::from_millis(60);
 
 /// Looks at a folder and everything in it.
-pub(super) struct Watch {
+pub struct Tree {
     _watcher: RecommendedWatcher,
     folder: PathBuf,
     events: Receiver<notify::Result<Event>>,
 }
 
-impl Watch {
-    pub(super) fn start(folder: &Path) -> Result<Self> {
+impl Tree {
+    pub fn start(folder: &Path) -> Result<Self> {
         let doing = || format!("watching {}", folder.display());
         let folder = folder.canonicalize().with_context(doing)?;
         let (send, events) = mpsc::channel();
@@ -31,7 +31,7 @@ impl Watch {
     }
 
     /// Blocks until something that counts was changed, and then until it is quiet again.
-    pub(super) fn changed(&self) -> Result<Vec<PathBuf>> {
+    pub fn changed(&self) -> Result<Vec<PathBuf>> {
         let mut changed = Vec::new();
         // Only the author's own files count: a compiler that works beside them is never quiet.
         let mut due = None;
@@ -58,7 +58,7 @@ impl Watch {
     }
 
     /// Forgets what has gathered.
-    pub(super) fn so_far(&self) {
+    pub fn so_far(&self) {
         self.events.try_iter().for_each(drop);
     }
 
