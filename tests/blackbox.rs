@@ -14,6 +14,8 @@ mod guests;
 #[path = "blackbox/harness.rs"]
 mod harness;
 
+#[path = "blackbox/archives.rs"]
+mod archives;
 #[path = "blackbox/author_tools.rs"]
 mod author_tools;
 #[path = "blackbox/broken_packs.rs"]
@@ -50,5 +52,7 @@ mod readme;
 mod rooms;
 #[path = "blackbox/spine.rs"]
 mod spine;
+#[path = "blackbox/watching_process.rs"]
+mod watching_process;
 #[path = "blackbox/watching.rs"]
 mod watching;

@@ -3,9 +3,7 @@
 use std::{
     collections::HashSet,
     fs,
-    io::{BufRead, BufReader},
     path::Path,
-    process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +17,7 @@ use nix::{
 use serde_json::Value;
 use sqlx::{ConnectOptions, postgres::PgConnectOptions};
 
-use crate::harness::{Answer, eventually, http, write};
+use crate::harness::{Answer, Process, eventually, http, write};
 
 /// How often each is killed; 20 by hand: `HOOKPACK_KILLS=20 cargo test killed`.
 fn kills() -> usize {
@@ -29,40 +27,8 @@ fn kills() -> usize {
 const ONE: &str = "name: one\nref: t.one\ntype: webhook\npayload_schema: true
 webhook: {enabled: true, verify: none, idempotency: {key: $.id}}\n";
 
-/// The real binary on its private Postgres.
-struct Host {
-    process: Child,
-    address: String,
-}
-
-impl Host {
-    fn start(folder: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_hookpack"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--packs"])
-            .arg(folder.join("packs"))
-            .arg("--data-dir")
-            .arg(folder.join("data"))
-            .env_remove("DATABASE_URL")
-            .env("HOOKPACK_SOURCE_RATE_LIMIT", "null")
-            .stdout(Stdio::piped())
-            .stderr(fs::File::create(folder.join("stderr")).unwrap())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().rsplit("http://").next().unwrap().to_owned();
-        assert!(line.contains("listens on"), "{line}{}", fs::read_to_string(folder.join("stderr")).unwrap());
-        Self { process, address }
-    }
-
-    fn kill(mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
 /// The path of the webhook's URL; the same after every start.
-async fn webhook(host: &Host, folder: &Path) -> String {
+async fn webhook(host: &Process, folder: &Path) -> String {
     let token = fs::read_to_string(folder.join("data/admin-token")).unwrap();
     let url = format!("http://{}/api/v1/triggers/t.one/webhooks", host.address);
     let answer = Answer::of(http().get(url).bearer_auth(token.trim()).send().await.unwrap()).await;
@@ -77,7 +43,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(host: &Host, path: &str, round: usize) -> Self {
+    fn start(host: &Process, path: &str, round: usize) -> Self {
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let url = format!("http://{}{path}", host.address);
         let senders = (0..16).map(|sender| {
@@ -155,14 +121,14 @@ async fn a_killed_host_loses_no_acknowledged_event() {
     let folder = folder();
     let mut acknowledged = Vec::new();
     for round in 0..kills() {
-        let host = Host::start(folder.path());
+        let host = Process::start(folder.path());
         let path = webhook(&host, folder.path()).await;
         let load = Load::start(&host, &path, round);
         load.until(500).await;
         host.kill();
         acknowledged.extend(load.finish().await);
     }
-    let host = Host::start(folder.path());
+    let host = Process::start(folder.path());
     assert_all_stored_once(folder.path(), &acknowledged).await;
     host.kill();
 }
@@ -170,7 +136,7 @@ async fn a_killed_host_loses_no_acknowledged_event() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_postgres_loses_no_acknowledged_event() {
     let folder = folder();
-    let host = Host::start(folder.path());
+    let host = Process::start(folder.path());
     let path = webhook(&host, folder.path()).await;
     let load = Load::start(&host, &path, 0);
     for _ in 0..kills() {

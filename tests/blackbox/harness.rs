@@ -2,8 +2,10 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     sync::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -266,6 +268,73 @@ impl TestHost {
 
     pub async fn stop(mut self) {
         self.running.take().unwrap().stop().await;
+    }
+}
+
+/// The real binary, on its private Postgres in `data/`, with the packs in `packs/`.
+pub struct Process {
+    child: Child,
+    pub address: String,
+    folder: PathBuf,
+}
+
+impl Process {
+    pub fn start(folder: &Path) -> Self {
+        Self::start_with(folder, Command::new(env!("CARGO_BIN_EXE_hookpack")))
+    }
+
+    /// By a command that starts it with whatever arguments come after.
+    pub fn start_with(folder: &Path, mut command: Command) -> Self {
+        let mut child = command
+            .args(["serve", "--listen", "127.0.0.1:0", "--packs"])
+            .arg(folder.join("packs"))
+            .arg("--data-dir")
+            .arg(folder.join("data"))
+            .env_remove("DATABASE_URL")
+            .env("HOOKPACK_SOURCE_RATE_LIMIT", "null")
+            .env("HOOKPACK_WATCH_QUIET_MS", "50")
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(folder.join("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let folder = folder.to_owned();
+        assert!(line.contains("listens on"), "{line}{}", fs::read_to_string(folder.join("stderr")).unwrap());
+        let address = line.trim().rsplit("http://").next().unwrap().to_owned();
+        Self { child, address, folder }
+    }
+
+    pub fn token(&self) -> String {
+        fs::read_to_string(self.folder.join("data/admin-token")).unwrap().trim().to_owned()
+    }
+
+    /// Asks its management API.
+    pub async fn api(&self, path: &str) -> Answer {
+        let url = format!("http://{}{path}", self.address);
+        Answer::of(http().get(url).bearer_auth(self.token()).send().await.unwrap()).await
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("stderr")).unwrap()
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    /// A test that failed leaves nothing running.
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 
