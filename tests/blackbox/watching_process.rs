@@ -101,7 +101,7 @@ async fn files_made_unreadable_leave_what_runs_running() {
         let packs = folder.path().join("packs");
         for (path, mode) in [("acme/triggers/t.yaml", 0o644), ("acme/triggers", 0o755), ("acme", 0o755)] {
             let set = |mode| fs::set_permissions(packs.join(path), fs::Permissions::from_mode(mode)).unwrap();
-            set(0);
+            set(0o0);
             let pack = until(&host, path, |pack| pack["state"] == "live_newer_refused").await;
             let message = pack["faults"][0]["message"].as_str().unwrap();
             assert!(message.contains("can't be read: Permission denied"), "{pack}");
@@ -110,7 +110,7 @@ async fn files_made_unreadable_leave_what_runs_running() {
                 .await;
         }
         // The folder itself: nothing is taken for gone.
-        fs::set_permissions(&packs, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&packs, fs::Permissions::from_mode(0o0)).unwrap();
         eventually("the folder's fault", async || {
             let watch = host.api("/api/v1/packs").await.json()["watch"].clone();
             watch["folder_fault"].as_str()?.contains("Permission denied").then_some(())
@@ -129,7 +129,9 @@ async fn files_made_unreadable_leave_what_runs_running() {
 fn own(path: &Path, id: u32) {
     chown(path, Some(id), Some(id)).unwrap();
     if path.is_dir() {
-        fs::read_dir(path).unwrap().for_each(|entry| own(&entry.unwrap().path(), id));
+        for entry in fs::read_dir(path).unwrap() {
+            own(&entry.unwrap().path(), id);
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 -- The sender: one signed push again and again, each with a delivery id of its own.
--- Environment: PAYLOAD (file), SIGNATURE and SIGNATURE_SHA1 (hex).
+-- Environment: PAYLOAD (file), SIGNATURE and SIGNATURE_SHA1 (hex); PAUSE_MS: rest after each answer, for a steady pace.
 
 local ID = "@delivery@"
 local before_id, after_id -- the bytes of the request around its delivery id
@@ -32,6 +32,12 @@ end
 function request()
   sent = sent + 1
   return before_id .. prefix .. string.format("%012x", sent) .. after_id
+end
+
+if os.getenv("PAUSE_MS") then
+  function delay()
+    return tonumber(os.getenv("PAUSE_MS"))
+  end
 end
 
 -- One line for `run`: answers, µs, p50 µs, p99 µs, answers of 400 and above, socket errors.
