@@ -20,6 +20,7 @@ pub enum Outcome {
     Handshake,
     UnknownKey,
     Paused,
+    PackRefused,
     SecretMissing,
     BadMethod,
     UnsupportedMedia,
@@ -40,13 +41,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Accepted,
         Self::Duplicate,
         Self::Ignored,
         Self::Handshake,
         Self::UnknownKey,
         Self::Paused,
+        Self::PackRefused,
         Self::SecretMissing,
         Self::BadMethod,
         Self::UnsupportedMedia,
@@ -74,6 +76,7 @@ impl Outcome {
             Self::Handshake => "handshake",
             Self::UnknownKey => "unknown_key",
             Self::Paused => "paused",
+            Self::PackRefused => "pack_refused",
             Self::SecretMissing => "secret_missing",
             Self::BadMethod => "bad_method",
             Self::UnsupportedMedia => "unsupported_media",

@@ -34,7 +34,7 @@ pub use self::{
         Entry, Listing, Reader, Refused, Sound, entry_of, is_entry, list, load_all, load_alone, load_entry,
         load_one,
     },
-    loaded::{Change, Live, Loaded, Removed, STATES, Standing, changes, settle},
+    loaded::{Change, Live, Loaded, Removed, STATES, Standing, changes, differ, settle},
     read_policy::is_name as is_ref,
 };
 use crate::{mapping::Mapping, matching::Match, policy::Policy, schema::Schema, selector::JsonPath};

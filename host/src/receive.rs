@@ -89,7 +89,10 @@ async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow
     let registry = host.registry.load_full();
     // Both as they are now, to the end: packs and their secrets may be swapped meanwhile.
     let known = host.secrets.load_full();
-    let endpoint = registry.endpoint(key).ok_or_else(Refusal::unknown_key)?;
+    let Some(endpoint) = registry.endpoint(key) else {
+        log.trigger_ref = registry.refused(key).map(str::to_owned);
+        return Err(if log.trigger_ref.is_some() { Refusal::pack_refused() } else { Refusal::unknown_key() });
+    };
     let policy = endpoint.target.policy();
     log.trigger_ref = Some(endpoint.target.owner_ref().to_owned());
     log.endpoint_key_id = Some(endpoint.key_id);

@@ -1,7 +1,7 @@
 //! What runs now: the loaded packs, and which endpoint a key opens.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -23,6 +23,9 @@ use crate::{
 pub struct Registry {
     pub loaded: Loaded,
     by_key: HashMap<[u8; 32], Arc<Endpoint>>,
+    /// Packs that are there, were refused, and have no version that runs; and their owners of keys, by their hash.
+    idle: BTreeSet<String>,
+    refused: HashMap<[u8; 32], String>,
 }
 
 /// A public URL and what it leads to.
@@ -113,7 +116,18 @@ impl Registry {
             let limit = known.limit(target, keyring.clock);
             by_key.insert(hash, Arc::new(endpoint(&row, target.clone(), limit, keyring.master_key)));
         }
-        Ok(Self { loaded, by_key })
+        let idle = idle(&loaded);
+        let refused = if idle == before.idle && !afresh {
+            before.refused.clone()
+        } else {
+            owners(&idle, keyring.pool).await?
+        };
+        Ok(Self { loaded, by_key, idle, refused })
+    }
+
+    /// The owner of a key that would be open if its pack were sound.
+    pub fn refused(&self, key: &str) -> Option<&str> {
+        self.refused.get(&secret::hash(key)).map(String::as_str)
     }
 
     pub fn endpoint(&self, key: &str) -> Option<&Arc<Endpoint>> {
@@ -227,6 +241,30 @@ async fn keys(owners: &BTreeMap<&str, (Target, bool)>, keyring: Keyring<'_>) -> 
     endpoints::issue(keyring.pool, &fresh, keyring.clock.now()).await?;
     // Where another host was faster, its key is the owner's: what counts is what stands there now.
     Ok(endpoints::keys(keyring.pool, &refs).await?)
+}
+
+/// The packs that are there and can't run. One that is so broken that nobody can tell which it is may be any that was
+/// there before this host started, and isn't.
+fn idle(loaded: &Loaded) -> BTreeSet<String> {
+    let idle = || loaded.standings.iter().filter(|standing| standing.live.is_none());
+    let mut refs: BTreeSet<_> =
+        idle().filter_map(|standing| standing.reference().map(str::to_owned)).collect();
+    if idle().any(|standing| standing.refused.as_ref().is_some_and(|refused| refused.is_nameless)) {
+        let before = loaded.removed.iter().filter(|(_, removed)| removed.removed_at.is_none());
+        refs.extend(before.map(|(reference, _)| reference.clone()));
+    }
+    refs.retain(|reference| loaded.pack(reference).is_none());
+    refs
+}
+
+/// The owners of every key of these packs.
+async fn owners(refs: &BTreeSet<String>, pool: &PgPool) -> Result<HashMap<[u8; 32], String>> {
+    if refs.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let refs: Vec<&str> = refs.iter().map(String::as_str).collect();
+    let rows = endpoints::keys_of_packs(pool, &refs).await?;
+    Ok(rows.into_iter().filter_map(|row| Some((row.key_hash.try_into().ok()?, row.owner_ref))).collect())
 }
 
 fn fresh_key(owner_ref: &str, target: &Target, master_key: &MasterKey) -> Result<NewKey> {

@@ -8,6 +8,7 @@ mod ears;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::unix::fs::MetadataExt,
     sync::Arc,
     time::Duration,
 };
@@ -15,8 +16,8 @@ use std::{
 use anyhow::{Context, Result};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
-    task::{JoinSet, spawn_blocking},
-    time::{Instant, sleep_until},
+    task::{JoinError, JoinSet, spawn_blocking},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use self::{
@@ -28,7 +29,7 @@ use crate::{
     config::Config,
     host::{Host, Watching},
     metrics::Metrics,
-    pack::{self, Change, Entry, Fingerprint, Listing, Loaded, Reader},
+    pack::{self, Change, Entry, Fingerprint, Loaded, Reader, diagnostics::Report},
     registry::{Keyring, Registry},
     wasm::Sandbox,
 };
@@ -41,6 +42,12 @@ const FAREWELL: Duration = Duration::from_secs(10);
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// Somebody is told of a pack that has been changing for so long.
 const LONG: Duration = Duration::from_mins(1);
+/// Packs that are loaded at a time. One whose mapper has to be compiled waits for its turn there, and nobody for it.
+const LOADS_MAX: usize = 32;
+/// Changes come in crowds: after the first, it is listened a little longer before anybody looks.
+const CROWD: Duration = Duration::from_millis(20);
+/// How long the database may take to look keys up.
+const KEYS_WAIT: Duration = Duration::from_secs(10);
 /// How long until the database is asked again for keys.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -52,8 +59,12 @@ pub struct Keeper {
     ears: Ears,
     spots: BTreeMap<String, Spot>,
     loads: JoinSet<Loading>,
-    /// As many at a time as there are cores.
     turns: Arc<Semaphore>,
+    /// Whether everything is listened to as it was last seen.
+    all_heard: bool,
+    /// The file system that the folder was on.
+    root: Option<u64>,
+    strays: Report,
     /// Why the folder itself can't be looked at.
     folder_fault: Option<String>,
     next_look: Instant,
@@ -89,6 +100,13 @@ struct Spot {
     gone: Option<Instant>,
 }
 
+/// How the folder is at one moment.
+struct Looked {
+    root: Option<u64>,
+    seen: BTreeMap<String, Option<Fingerprint>>,
+    strays: Report,
+}
+
 /// A load that has ended.
 struct Loading {
     name: String,
@@ -100,14 +118,20 @@ struct Loading {
 impl Keeper {
     pub fn new(config: &Config, sandbox: Arc<Sandbox>, metrics: Arc<Metrics>) -> Self {
         let now = Instant::now();
+        let mut config = config.clone();
+        // What the system tells is told in absolute paths.
+        config.packs = std::path::absolute(&config.packs).unwrap_or(config.packs);
         Self {
-            config: Arc::new(config.clone()),
+            ears: Ears::new(&config),
+            config: Arc::new(config),
             sandbox,
             metrics,
-            ears: Ears::new(config),
             spots: BTreeMap::new(),
             loads: JoinSet::new(),
-            turns: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+            turns: Arc::new(Semaphore::new(LOADS_MAX)),
+            all_heard: false,
+            root: None,
+            strays: Report::default(),
             folder_fault: None,
             next_look: now,
             ears_again: now + ears::RETRY,
@@ -126,15 +150,17 @@ impl Keeper {
         if let Some(fault) = &self.folder_fault {
             anyhow::bail!("{fault}");
         }
-        while self.is_busy(Instant::now()) && Instant::now() < until {
-            let due = self.next_due().min(until);
+        // What goes on changing is waited for so long, what loads until it has: that has limits of its own.
+        while !self.loads.is_empty() || (self.is_busy(Instant::now()) && Instant::now() < until) {
+            let due = self.next_burst().unwrap_or(self.next_look);
             tokio::select! {
                 Some(loading) = self.loads.join_next() => self.arrive(loading),
                 () = sleep_until(due) => self.look(&Where::default()).await,
             }
         }
         (self.arrived, self.starting) = (None, false);
-        let loaded = pack::settle(&self.entries(), &Loaded::default(), clock.now());
+        let mut loaded = pack::settle(&self.entries(), &Loaded::default(), clock.now());
+        loaded.strays = self.strays.clone();
         report(&pack::changes(&Loaded::default(), &loaded), self, &self.metrics);
         Ok(loaded)
     }
@@ -145,7 +171,10 @@ impl Keeper {
         loop {
             let due = self.next_due();
             let found = tokio::select! {
-                found = self.ears.listen() => found,
+                found = self.ears.listen() => {
+                    sleep(CROWD).await;
+                    found
+                }
                 Some(loading) = self.loads.join_next() => {
                     self.arrive(loading);
                     Where::default()
@@ -168,12 +197,19 @@ impl Keeper {
 
     /// When there is something to do even if nothing is heard.
     fn next_due(&self) -> Instant {
-        let bursts =
-            self.spots.values().filter_map(|spot| spot.burst.as_ref()).map(|burst| burst.due(self.quiet()));
         let farewells = self.spots.values().filter_map(|spot| Some(spot.gone? + FAREWELL));
-        let arrived = self.arrived.map(|arrived| arrived + TOGETHER);
-        let swap = self.not_before.or(arrived);
-        bursts.chain(farewells).chain(swap).fold(self.next_look, Instant::min)
+        let swaps = farewells.chain(self.arrived.map(|arrived| arrived + TOGETHER));
+        // While the database is away there is nothing to swap.
+        let swap = swaps.min().map(|swap| self.not_before.map_or(swap, |time| swap.max(time)));
+        let asks = self.asks.iter().map(|ask| ask.since + FIRST_LOOK);
+        self.next_burst().into_iter().chain(swap).chain(asks).fold(self.next_look, Instant::min)
+    }
+
+    /// When the next burst is over. One that nobody can look at, or that waits for a load to end, is not waited for.
+    fn next_burst(&self) -> Option<Instant> {
+        let waiting = |spot: &&Spot| self.folder_fault.is_none() && !spot.loading;
+        let bursts = self.spots.values().filter(waiting).filter_map(|spot| spot.burst.as_ref());
+        bursts.map(|burst| burst.due(self.quiet())).min()
     }
 
     fn quiet(&self) -> Duration {
@@ -198,7 +234,9 @@ impl Keeper {
         let mut names = found.names.clone();
         // Due within a moment of each other is due together: a pack that was renamed goes and comes at once.
         let horizon = now + self.quiet() / 10;
-        let due = |spot: &Spot| spot.burst.as_ref().is_some_and(|burst| burst.due(self.quiet()) <= horizon);
+        let due = |spot: &Spot| {
+            !spot.loading && spot.burst.as_ref().is_some_and(|burst| burst.due(self.quiet()) <= horizon)
+        };
         names.extend(self.spots.iter().filter(|(_, spot)| due(spot)).map(|(name, _)| name.clone()));
         if !everywhere && names.is_empty() {
             return;
@@ -234,10 +272,19 @@ impl Keeper {
             names.extend(self.spots.keys().cloned());
         }
         let config = self.config.clone();
+        // Somebody who asks for a look knows what is there.
+        let root = self.root.filter(|_| self.asks.is_empty());
         let looked = spawn_blocking(move || {
-            let Listing { names: listed, .. } = pack::list(&config.packs, "")?;
+            let listing = pack::list(&config.packs, "")?;
+            let own = std::fs::metadata(&config.packs).map(|about| about.dev()).ok();
+            if listing.names.is_empty() && root.is_some() && own != root {
+                let packs = config.packs.display();
+                return Err(format!(
+                    "the packs folder {packs} is empty and on another file system than before: has it been unmounted?"
+                ));
+            }
             if everywhere {
-                names.extend(listed);
+                names.extend(listing.names.iter().cloned());
             }
             let take = |name: String| {
                 let is_entry = pack::is_entry(&config.packs, &name);
@@ -245,15 +292,19 @@ impl Keeper {
                 let fingerprint = is_entry.then(|| Fingerprint::of(&path, config.pack_files_max)).flatten();
                 (name, fingerprint)
             };
-            Ok(names.into_iter().map(take).collect())
+            Ok(Looked { root: own, seen: names.into_iter().map(take).collect(), strays: listing.strays })
         });
         let looked =
             looked.await.unwrap_or_else(|error| Err(format!("looking at the packs folder failed: {error}")));
         match looked {
-            Ok(seen) => {
+            Ok(Looked { root, seen, strays }) => {
                 if self.folder_fault.take().is_some() {
                     tracing::info!("the packs folder can be read again");
                 }
+                for stray in strays.warnings.iter().filter(|stray| !self.strays.warnings.contains(stray)) {
+                    tracing::warn!("{}: {}", stray.file, stray.message);
+                }
+                (self.root, self.strays) = (root, strays);
                 Some(seen)
             }
             Err(fault) => {
@@ -262,8 +313,8 @@ impl Keeper {
                 }
                 self.folder_fault = Some(fault);
                 // Soon again: it may come back at any time.
-                self.next_look =
-                    self.next_look.min(Instant::now() + Duration::from_millis(self.config.watch_poll_ms));
+                let poll = Duration::from_millis(self.config.watch_poll_ms.max(1));
+                self.next_look = self.next_look.min(Instant::now() + poll);
                 None
             }
         }
@@ -278,6 +329,7 @@ impl Keeper {
         let spot = self.spots.entry(name.to_owned()).or_default();
         if let Some(burst) = &mut spot.burst {
             let changed = burst.look(fingerprint, now);
+            self.all_heard &= !changed;
             if changed && !burst.told && now.duration_since(burst.began) > LONG {
                 burst.told = true;
                 tracing::warn!(
@@ -288,7 +340,7 @@ impl Keeper {
             return;
         }
         let again = std::mem::take(&mut spot.again)
-            || (unread && spot.entry.as_ref().is_some_and(|entry| !entry.was_read()));
+            || (unread && spot.entry.as_ref().is_some_and(|entry| entry.is_unread));
         let age = match (spot.fingerprint == fingerprint, self.starting) {
             (true, _) if !again || spot.loading || spot.gone.is_some() => return,
             (true, _) => quiet,
@@ -297,6 +349,7 @@ impl Keeper {
         };
         spot.gone = None;
         spot.burst = Some(Burst::new(fingerprint, now, age));
+        self.all_heard = false;
     }
 
     /// Loads what has been quiet for long enough.
@@ -328,29 +381,34 @@ impl Keeper {
 
     /// Listens to what is there now; what nobody listened to so far is looked at once more.
     async fn listen_on(&mut self) {
-        let seen = self.spots.iter().filter_map(|(name, spot)| {
-            let seen = spot.burst.as_ref().map_or(spot.fingerprint.as_ref(), |burst| burst.seen.as_ref());
-            Some((name, seen?))
-        });
-        let fresh = self.ears.turn_to(seen);
-        // It may have gone deaf just now.
-        self.next_look = self.next_look.min(Instant::now() + self.ears.interval());
-        let unwatched = |name: &String| self.spots.get(name).is_some_and(|spot| spot.burst.is_none());
-        let names: BTreeSet<_> = fresh.into_iter().filter(unwatched).collect();
-        if names.is_empty() {
+        if self.all_heard {
             return;
         }
-        let Some(seen) = self.take_fingerprints(names, false).await else { return };
+        self.all_heard = true;
+        let seen = self.spots.iter().filter_map(|(name, spot)| {
+            let seen = spot.burst.as_ref().map_or(spot.fingerprint.as_ref(), |burst| burst.seen.as_ref());
+            Some((name.clone(), seen?.clone()))
+        });
+        let Where { mut names, everywhere } = self.ears.turn_to(seen.collect()).await;
+        // It may have gone deaf just now.
+        self.next_look = self.next_look.min(Instant::now() + self.ears.interval());
+        // What is changing is looked at again in any case.
+        names.retain(|name| self.spots.get(name).is_some_and(|spot| spot.burst.is_none()));
+        if names.is_empty() && !everywhere {
+            return;
+        }
+        let Some(seen) = self.take_fingerprints(names, everywhere).await else { return };
         let now = Instant::now();
         for (name, fingerprint) in seen {
             self.saw(&name, fingerprint, now, false);
         }
     }
 
-    fn arrive(&mut self, loading: Result<Loading, tokio::task::JoinError>) {
+    fn arrive(&mut self, loading: Result<Loading, JoinError>) {
         let Loading { name, entry, after } = match loading {
             Ok(loading) => loading,
-            Err(error) => return tracing::error!(%error, "loading a pack failed"),
+            // Only when the host stops.
+            Err(error) => return tracing::debug!(%error, "a load was given up"),
         };
         let now = Instant::now();
         let Some(spot) = self.spots.get_mut(&name) else { return };
@@ -382,23 +440,32 @@ impl Keeper {
     async fn swap(&mut self, host: &Arc<Host>) -> Result<()> {
         let now = Instant::now();
         let busy = self.is_busy(now);
-        let afresh = self.afresh && !busy;
+        // Not put off for ever by packs that go on changing.
+        let impatient = self.asks.first().is_some_and(|ask| now >= ask.since + FIRST_LOOK);
+        let afresh = self.afresh && (!busy || impatient);
         let arrived = self.arrived.is_some_and(|arrived| self.loads.is_empty() || now >= arrived + TOGETHER);
-        let leaves = |spot: &Spot| spot.gone.is_some_and(|gone| !busy || now >= gone + FAREWELL);
-        let wanted = arrived || afresh || self.spots.values().any(leaves);
+        let before = host.registry.load_full();
+        let heirs = self.heirs();
+        let leaves = |name: &str, spot: &Spot| {
+            spot.gone.is_some_and(|gone| {
+                let has_heir = || before.loaded.reference_of(name).is_some_and(|own| heirs.contains(own));
+                !busy || now >= gone + FAREWELL || has_heir()
+            })
+        };
+        let wanted = arrived || afresh || self.spots.iter().any(|(name, spot)| leaves(name, spot));
         if !wanted || self.not_before.is_some_and(|time| now < time) {
             return Ok(());
         }
         // Until it is done: the database may be away.
         self.arrived.get_or_insert(now);
-        self.spots.retain(|_, spot| !leaves(spot));
+        self.spots.retain(|name, spot| !leaves(name, spot));
         let began = Instant::now();
-        let before = host.registry.load_full();
         let after = pack::settle(&self.entries(), &before.loaded, host.clock.now());
         let changes = pack::changes(&before.loaded, &after);
-        if !changes.is_empty() || afresh {
+        if afresh || pack::differ(&before.loaded, &after) {
             let keyring = Keyring { pool: &host.pool, master_key: &host.master_key, clock: &host.clock };
-            let registry = Registry::build(after, &before, afresh, keyring).await?;
+            let building = Registry::build(after, &before, afresh, keyring);
+            let registry = timeout(KEYS_WAIT, building).await.context("the database does not answer")??;
             host.install(registry).await.context("putting packs to work")?;
             report(&changes, self, &self.metrics);
             self.metrics.pack_swap(began.elapsed());
@@ -406,6 +473,12 @@ impl Keeper {
         self.afresh &= !afresh;
         (self.arrived, self.not_before) = (None, None);
         Ok(())
+    }
+
+    /// The refs of packs that are there and sound.
+    fn heirs(&self) -> BTreeSet<String> {
+        let sound = |spot: &Spot| Some(spot.entry.as_ref()?.holds.as_ref().ok()?.pack.reference.clone());
+        self.spots.values().filter(|spot| spot.gone.is_none()).filter_map(sound).collect()
     }
 
     /// Leaves word of how watching goes where the API finds it.
@@ -458,19 +531,20 @@ async fn load(
     turns: Arc<Semaphore>,
 ) -> Loading {
     let _turn = turns.acquire_owned().await;
-    let loading = {
-        let name = name.clone();
-        spawn_blocking(move || {
-            let reader = Reader { limits: &config, sandbox: &sandbox };
-            let entry = pack::load_entry(&config.packs, &name, "", reader, before.as_deref());
-            let after = Fingerprint::of(&config.packs.join(&name), config.pack_files_max);
-            Loading { name, entry, after }
-        })
-    };
-    match loading.await {
-        Ok(loading) => loading,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    let (own, shared) = (name.clone(), config.clone());
+    let loading = spawn_blocking(move || {
+        let reader = Reader { limits: &shared, sandbox: &sandbox };
+        let entry = pack::load_entry(&shared.packs, &own, "", reader, before.as_deref());
+        let after = Fingerprint::of(&shared.packs.join(&own), shared.pack_files_max);
+        (entry, after)
+    });
+    let (entry, after) = loading.await.unwrap_or_else(|error| {
+        // A fault of ours: the pack is refused like any other, and read again when it changes.
+        tracing::error!(entry = name, %error, "loading a pack failed");
+        let after = Fingerprint::of(&config.packs.join(&name), config.pack_files_max);
+        (Entry::failed(&config.packs, &name, &error.to_string()), after)
+    });
+    Loading { name, entry, after }
 }
 
 /// A line in the log for each change, and for each fault of what was refused.

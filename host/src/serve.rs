@@ -10,15 +10,15 @@ use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, watch},
-    task::JoinHandle,
+    sync::{mpsc, oneshot, watch},
+    task::{JoinHandle, JoinSet},
     time::{interval, timeout},
 };
 
 use crate::{
     clock::Clock,
     config::{Config, Environment},
-    host::Host,
+    host::{Host, Watching},
     ingest::{Ingest, Writers},
     limits::{HostLimits, Sampler},
     metrics::Metrics,
@@ -125,7 +125,7 @@ impl Running {
             None => door(listener, web::both(&host)),
         }
         let refresher = tokio::spawn(refresh_secrets(host.clone()));
-        let keeper = tokio::spawn(keeper.run(host.clone(), asks));
+        let keeper = tokio::spawn(keep(keeper, host.clone(), asks));
         Ok(Self { host, address, admin_address, database, writers, stop, servers, refresher, keeper })
     }
 
@@ -148,6 +148,18 @@ impl Running {
             tracing::warn!("a connection that does not end kept the writers from finishing");
         }
         self.database.close().await;
+    }
+}
+
+/// Should keeping up with the packs folder ever end, somebody is told: what runs goes on.
+async fn keep(keeper: Keeper, host: Arc<Host>, asks: mpsc::Receiver<oneshot::Sender<()>>) {
+    let mut keeping = JoinSet::new();
+    keeping.spawn(keeper.run(host.clone(), asks));
+    if let Some(Err(error)) = keeping.join_next().await {
+        tracing::error!(%error, "changes in the packs folder are not noticed any more: restart this host");
+        let folder_fault =
+            Some("changes in the packs folder are not noticed any more: restart this host".to_owned());
+        host.watching.store(Arc::new(Watching { folder_fault, ..Watching::default() }));
     }
 }
 

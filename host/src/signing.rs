@@ -68,7 +68,9 @@ pub fn sign(archive: &[u8], key: &Path) -> Result<(String, PublicKey)> {
 
 /// Whether one of `keys` has signed the archive; an error says why none has.
 pub fn check(archive: &[u8], signature: &str, keys: &[PublicKey]) -> Result<(), &'static str> {
-    let Ok(signature) = BASE64_STANDARD.decode(signature.trim()) else {
+    // Tools break lines as they like.
+    let signature: String = signature.split_ascii_whitespace().collect();
+    let Ok(signature) = BASE64_STANDARD.decode(signature) else {
         return Err("is not a signature in base64");
     };
     let signed =

@@ -17,7 +17,7 @@ use std::{
     collections::HashMap,
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -117,6 +117,7 @@ pub struct Sandbox {
     limits: Limits,
     purpose: Purpose,
     compiler: Compiler,
+    turns: Turns,
     cache: Option<Cache>,
     /// Told the size of each component that is about to be compiled.
     compiling: fn(usize),
@@ -166,12 +167,48 @@ pub enum Compiler {
     Here,
 }
 
+/// As many compilers at a time as there are cores: each may take all of one, and the memory that it is allowed.
+#[derive(Debug)]
+struct Turns {
+    free: Mutex<usize>,
+    given_back: Condvar,
+}
+
+/// One of them, until it is dropped.
+struct Turn<'a>(&'a Turns);
+
+impl Default for Turns {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { free: Mutex::new(cores), given_back: Condvar::new() }
+    }
+}
+
+impl Turns {
+    fn take(&self) -> Turn<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free =
+            self.given_back.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        Turn(self)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.given_back.notify_one();
+    }
+}
+
 /// The engine, its memory, its threads.
 struct Machine {
     engine: Engine,
     linker: Linker<State>,
     workers: Workers,
     queue: Queue,
+    /// Held by whoever tries a program that is being loaded: there is one instance for that.
+    trial: Mutex<()>,
 }
 
 /// A component that is compiled, checked, and ready to be instantiated.
@@ -226,6 +263,7 @@ impl Sandbox {
             limits: Limits::of(config),
             purpose,
             compiler: Compiler::Child(config.mapper_compiler()),
+            turns: Turns::default(),
             cache,
             compiling,
             machine: OnceLock::new(),
@@ -287,7 +325,10 @@ impl Sandbox {
         } else {
             let began = Instant::now();
             (self.compiling)(component.len());
-            let artefact = compile::compile(&self.compiler, component, self.purpose, &self.limits)?;
+            let artefact = {
+                let _turn = self.turns.take();
+                compile::compile(&self.compiler, component, self.purpose, &self.limits)?
+            };
             let code =
                 cache::revive(&machine.engine, &artefact).map_err(|error| self.limits.too_large(&error))?;
             let took = began.elapsed();
@@ -310,10 +351,13 @@ impl Sandbox {
             compiled,
         };
         let program = Program { pre, purpose: self.purpose, machine, about };
-        call::rehearse(&program, &self.limits).map_err(|reason| {
-            Refused::new(format!("this component can't be instantiated: {reason}"), None)
-        })?;
-        Ok(program)
+        let trial = program.machine.trial.lock().unwrap_or_else(PoisonError::into_inner);
+        let tried = call::rehearse(&program, &self.limits);
+        drop(trial);
+        match tried {
+            Ok(()) => Ok(program),
+            Err(reason) => Err(Refused::new(format!("this component can't be instantiated: {reason}"), None)),
+        }
     }
 
     fn machine(&self) -> Result<Arc<Machine>, Refused> {
@@ -326,7 +370,13 @@ impl Sandbox {
             let linker = Linker::new(&engine);
             let workers = Workers::start(&engine, self.limits.workers, self.limits.stack_bytes_max)
                 .map_err(|error| told(&error))?;
-            Ok(Arc::new(Machine { engine, linker, workers, queue: Queue::default() }))
+            Ok(Arc::new(Machine {
+                engine,
+                linker,
+                workers,
+                queue: Queue::default(),
+                trial: Mutex::default(),
+            }))
         });
         made.clone().map_err(|message| Refused::new(message, None))
     }

@@ -44,9 +44,30 @@ pub struct Watch {
 #[derive(Default)]
 struct Heard {
     hints: Mutex<Hints>,
-    /// Names that went: what is there now may be another folder, even one of the same inode.
-    gone: Mutex<BTreeSet<PathBuf>>,
+    gone: Mutex<Gone>,
     news: Notify,
+}
+
+/// Names that went: what is there now may be another folder, even one of the same inode.
+#[derive(Debug, Default)]
+struct Gone {
+    paths: BTreeSet<PathBuf>,
+    /// More than could be kept.
+    all: bool,
+}
+
+impl Gone {
+    fn note(&mut self, paths: &[PathBuf]) {
+        self.paths.extend(paths.iter().cloned());
+        if self.paths.len() > HINTS_MAX {
+            self.paths.clear();
+            self.all = true;
+        }
+    }
+
+    fn has(&self, folder: &Path) -> bool {
+        self.all || folder.ancestors().any(|part| self.paths.contains(part))
+    }
 }
 
 impl Watch {
@@ -69,15 +90,15 @@ impl Watch {
                 Some((folder, (about.dev(), about.ino())))
             })
             .collect();
-        let stays = |(folder, id): &(&PathBuf, &_)| {
-            found.get(folder) == Some(id) && !folder.ancestors().any(|part| went.contains(part))
-        };
+        let stays = |(folder, id): &(&PathBuf, &_)| found.get(folder) == Some(id) && !went.has(folder);
         let gone = self.folders.iter().filter(|known| !stays(known));
         let gone: Vec<_> = gone.map(|(folder, _)| folder.clone()).collect();
         for folder in gone {
-            self.folders.remove(&folder);
+            let Some(id) = self.folders.remove(&folder) else { continue };
             // It may be gone, and its watch with it.
             self.watcher.unwatch(&folder).ok();
+            // To the system two names of one folder are one watch.
+            self.folders.retain(|_, other| *other != id);
         }
         let mut fresh = Vec::new();
         for (folder, id) in found {
@@ -89,8 +110,9 @@ impl Watch {
                     self.folders.insert(folder.clone(), id);
                     fresh.push(folder.clone());
                 }
-                // It went a moment ago: that was heard, or will be.
-                Err(error) if is_missing(&error) => {}
+                // It went a moment ago: that was heard, or will be. Or it may be passed through and not be looked into,
+                // as the way to the packs may be.
+                Err(error) if is_out_of_reach(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -110,11 +132,12 @@ impl Watch {
     }
 }
 
-fn is_missing(error: &notify::Error) -> bool {
+fn is_out_of_reach(error: &notify::Error) -> bool {
     match &error.kind {
         notify::ErrorKind::PathNotFound | notify::ErrorKind::WatchNotFound => true,
         notify::ErrorKind::Io(error) => {
-            matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+            use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+            matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)
         }
         _ => false,
     }
@@ -127,8 +150,7 @@ impl Heard {
             Ok(event) if event.need_rescan() => hints.all = true,
             Ok(event) if is_change(event.kind) => {
                 if let EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) = event.kind {
-                    let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-                    gone.extend(event.paths.iter().cloned());
+                    self.gone.lock().unwrap_or_else(PoisonError::into_inner).note(&event.paths);
                 }
                 hints.paths.extend(event.paths);
             }

@@ -286,10 +286,8 @@ impl Process {
     /// By a command that starts it with whatever arguments come after.
     pub fn start_with(folder: &Path, mut command: Command) -> Self {
         let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--packs"])
-            .arg(folder.join("packs"))
-            .arg("--data-dir")
-            .arg(folder.join("data"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--packs", "packs", "--data-dir", "data"])
+            .current_dir(folder)
             .env_remove("DATABASE_URL")
             .env("HOOKPACK_SOURCE_RATE_LIMIT", "null")
             .env("HOOKPACK_WATCH_QUIET_MS", "50")

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -19,7 +19,8 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{Answer, Setup, TestHost, eventually, write};
+use crate::guests;
+use crate::harness::{Answer, Setup, TestDatabase, TestHost, eventually, write};
 
 /// Runs a test's story twice: told by the system, and looking again and again.
 async fn on_both(story: impl AsyncFn(WatchMode)) {
@@ -513,6 +514,172 @@ async fn a_broken_version_is_shown_and_the_last_good_one_runs_on() {
         assert_eq!(watched.ready().await["status"], "ready");
     })
     .await;
+}
+
+/// At start there is no version that ran: who sends is told to come again, not that nobody lives here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_is_broken_at_start_asks_its_senders_to_come_again() {
+    for broken in [manifest("acme", "not a version"), "ref: [".to_owned()] {
+        let database = TestDatabase::new().await;
+        let setup = Setup::new(&[]);
+        let (folder, config) = (setup.config.packs.join("acme"), setup.config.clone());
+        pack(&folder, "acme", "1.0.0", 1);
+        let host = setup.start_on(&database).await;
+        let path = host.url("acme.t0").split_once("/api").unwrap().1.to_owned();
+        write(&folder.join("pack.yaml"), &broken);
+        let TestHost { running, folder: kept, http, .. } = host;
+        running.unwrap().stop().await;
+
+        let setup = Setup { config, folder: kept, ..Setup::new(&[]) };
+        let host = setup.start_on(&database).await;
+        let url = format!("http://{}/api{path}", host.address);
+        let answer = send(&http, &url).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("60")), "{}", answer.text);
+        assert_eq!(host.logged(&answer).await.0, "pack_refused");
+        write(&folder.join("pack.yaml"), &manifest("acme", "2.0.0"));
+        eventually("an open URL", async || (send(&http, &url).await.status == 200).then_some(())).await;
+        // Broken again and gone, gone is gone; and nothing is left to complain of.
+        write(&folder.join("pack.yaml"), &broken);
+        eventually("a fault", async || {
+            (host.api("/readyz").await.json()["status"] == "degraded").then_some(())
+        })
+        .await;
+        run(&host.packs(), "rm", &["-r", "acme"]);
+        eventually("a closed URL", async || (send(&http, &url).await.status == 404).then_some(())).await;
+        assert_eq!(host.api("/readyz").await.json()["status"], "ready");
+    }
+}
+
+/// A folder that is no pack at all has nothing to do with the URLs of one that went.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_never_ran_comes_and_goes_without_a_trace() {
+    on_both(async |mode| {
+        let watched = host(mode).await;
+        write(&watched.packs().join("notes/todo.txt"), "buy milk");
+        eventually("a fault", async || (watched.ready().await["status"] == "degraded").then_some(())).await;
+        run(&watched.packs(), "mv", &["acme", "../acme"]);
+        watched.until(None).await;
+        run(&watched.packs(), "rm", &["-r", "notes"]);
+        eventually("a ready host", async || (watched.ready().await["status"] == "ready").then_some(())).await;
+        let all = watched.host.api("/api/v1/packs").await.json()["data"].clone();
+        assert_eq!((all.as_array().unwrap().len(), &all[0]["state"]), (1, &"removed".into()));
+    })
+    .await;
+}
+
+/// `zeta` is edited to a broken pack that says it is `alpha`; then the real `alpha` goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_pack_inherits_nothing_while_its_own_last_version_runs() {
+    on_both(async |mode| {
+        let watched =
+            host_with(mode, |setup| pack(&setup.config.packs.join("zeta"), "zeta", "1.0.0", 1)).await;
+        write(&watched.packs().join("zeta/pack.yaml"), "ref: acme\nname: Z\nversion: nothing\n");
+        watched.in_state("zeta", "live_newer_refused").await;
+        run(&watched.packs(), "rm", &["-r", "acme"]);
+        watched.until(None).await;
+        assert_eq!(watched.in_state("zeta", "live_newer_refused").await["version"], "1.0.0");
+        watched.in_state("acme", "removed").await;
+    })
+    .await;
+}
+
+/// Renamed while another pack never comes to rest: still the same pack, and nobody's twin.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_is_renamed_beside_one_that_goes_on_changing() {
+    on_both(async |mode| {
+        let watched = host(mode).await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (restless, stopped) = (watched.packs().join("restless/pack.yaml"), stop.clone());
+        write(&restless, "ref: restless\n");
+        let writer = std::thread::spawn(move || {
+            let mut text = "ref: restless\n".to_owned();
+            while !stopped.load(Ordering::Relaxed) {
+                text += "# more\n";
+                fs::write(&restless, &text).unwrap();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        eventually("a restless pack", async || {
+            let watch = watched.host.api("/api/v1/packs").await.json()["watch"].clone();
+            watch["changing"].as_array().unwrap().contains(&"restless".into()).then_some(())
+        })
+        .await;
+        let sender = Sender::start(&watched, watched.url.clone(), &[200]);
+        run(&watched.packs(), "mv", &["acme", "zebra"]);
+        write(&watched.packs().join("zebra/triggers/t0.yaml"), &trigger("acme", "1.1.0", 0));
+        watched.until("1.1.0").await;
+        assert_eq!(watched.metric("hookpack_pack_changes_total{change=\"refused\"}").await.to_string(), "0");
+        stop.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+        sender.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_behind_a_link_is_changed_where_it_lies() {
+    let watched = host(WatchMode::Events).await;
+    let tar = |version: &str| {
+        pack(&watched.aside("shop"), "shop", version, 1);
+        run(&watched.aside(""), "tar", &["-czf", "elsewhere.tar.gz", "shop"]);
+    };
+    tar("1.0.0");
+    run(&watched.packs(), "ln", &["-s", "../elsewhere.tar.gz", "shop.tar.gz"]);
+    watched.in_state("shop", "live").await;
+    tar("1.1.0");
+    let asked = std::time::Instant::now();
+    watched.shown("shop", "1.1.0", |pack| pack["version"] == "1.1.0").await;
+    // Told, not found by the look that comes every 30 s.
+    assert!(asked.elapsed() < Duration::from_secs(20));
+}
+
+/// A pipe is waited for by whoever opens it; not by us.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_in_the_place_of_an_archive_holds_nothing_up() {
+    on_both(async |mode| {
+        let watched = host(mode).await;
+        for name in ["a.tar.gz", "b.tar.gz", "c.tar.gz", "shop.tar.gz.sha256"] {
+            run(&watched.packs(), "mkfifo", &[name]);
+        }
+        pack(&watched.aside("shop"), "shop", "1.0.0", 1);
+        run(&watched.aside(""), "tar", &["-czf", "packs/shop.tar.gz", "shop"]);
+        watched.shown("shop", "a fault", Value::is_null).await;
+        eventually("four faults", async || {
+            let all = watched.host.api("/api/v1/packs").await.json()["data"].clone();
+            let told = |pack: &&Value| {
+                pack["faults"][0]["message"].as_str().is_some_and(|told| told.ends_with("it is not a file"))
+            };
+            (all.as_array().unwrap().iter().filter(told).count() == 4).then_some(())
+        })
+        .await;
+        run(&watched.packs(), "rm", &["shop.tar.gz.sha256"]);
+        watched.in_state("shop", "live").await;
+    })
+    .await;
+}
+
+/// A compiler that had no luck: by hand, it is tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_by_hand_tries_again_what_was_refused() {
+    let watched = host_with(WatchMode::Events, |setup| {
+        let compiler = setup.folder.path().join("compiler");
+        let script = "#!/bin/sh\n[ -e \"$0-works\" ] || exit 1\nexec \"$(cat \"$0-real\")\" \"$@\"\n";
+        write(&compiler, script);
+        write(&setup.folder.path().join("compiler-real"), env!("CARGO_BIN_EXE_hookpack"));
+        fs::set_permissions(&compiler, fs::Permissions::from_mode(0o755)).unwrap();
+        setup.config.mapper_compiler = Some(compiler);
+    })
+    .await;
+    pack(&watched.packs().join("shop"), "shop", "1.0.0", 1);
+    fs::create_dir(watched.packs().join("shop/mappers")).unwrap();
+    fs::write(watched.packs().join("shop/mappers/m.wasm"), guests::echo()).unwrap();
+    let text = trigger("shop", "1.0.0", 0);
+    let text = format!("{}mapping: {{wasm: mappers/m.wasm}}\n", &text[..text.find("mapping").unwrap()]);
+    write(&watched.packs().join("shop/triggers/t0.yaml"), &text);
+    watched.in_state("shop", "refused").await;
+    write(&watched.aside("compiler-works"), "");
+    assert_eq!(watched.host.api_post("/api/v1/packs/reload").await.status, 200);
+    watched.in_state("shop", "live").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,11 +5,12 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     os::unix::{
-        fs::{PermissionsExt, chown},
+        fs::{PermissionsExt, chown, symlink},
         process::CommandExt,
     },
     path::Path,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use hookpack::config::WatchMode;
@@ -83,6 +84,66 @@ async fn a_host_that_can_t_be_told_says_so_and_looks_instead() {
         assert_eq!((ready.status, &ready.json()["status"]), (200, &"degraded".into()));
         assert!(host.api("/metrics").await.text.contains("hookpack_packs_watched 0"));
     }
+}
+
+/// The default: `--packs packs`, told in absolute paths.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_in_a_folder_that_was_named_by_a_relative_path_is_watched() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    fs::rename(at("packs/acme"), at("one")).unwrap();
+    symlink("../one", at("packs/acme")).unwrap();
+    let host = Process::start(folder.path());
+    pack(&at("two"), "2.0.0");
+    let began = Instant::now();
+    symlink("../two", at("packs/.new")).unwrap();
+    fs::rename(at("packs/.new"), at("packs/acme")).unwrap();
+    until(&host, "2.0.0", |pack| pack["version"] == "2.0.0").await;
+    pack(&at("two"), "2.1.0");
+    until(&host, "2.1.0", |pack| pack["version"] == "2.1.0").await;
+    // The last link goes; the folder is still listened to.
+    fs::remove_file(at("packs/acme")).unwrap();
+    until(&host, "removed", |pack| pack["state"] == "removed").await;
+    pack(&at("packs/acme"), "3.0.0");
+    until(&host, "3.0.0", |pack| pack["version"] == "3.0.0").await;
+    // Told, not found by the look that comes every 30 s.
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+/// The folder is a disk of its own, in a namespace of the test's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_unmounted_takes_no_pack_with_it() {
+    let folder = folder();
+    fs::rename(folder.path().join("packs"), folder.path().join("seed")).unwrap();
+    fs::create_dir(folder.path().join("packs")).unwrap();
+    let script = "mount -t tmpfs none packs && cp -r seed/acme packs/ || exit 1
+        (until [ -e unmount ]; do sleep 0.02; done; umount -l packs; until [ -e mount ]; do sleep 0.02; done
+         mount -t tmpfs none packs && cp -r seed/acme packs/) &
+        exec \"$0\" \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args([
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        script,
+        env!("CARGO_BIN_EXE_hookpack"),
+    ]);
+    // Of an unmount nobody tells: it is found by looking.
+    command.env("HOOKPACK_WATCH", "polling").env("HOOKPACK_WATCH_POLL_MS", "50");
+    let host = Process::start_with(folder.path(), command);
+    until(&host, "1.0.0", |pack| pack["state"] == "live").await;
+    write(&folder.path().join("unmount"), "");
+    eventually("the folder's fault", async || {
+        let watch = host.api("/api/v1/packs").await.json()["watch"].clone();
+        watch["folder_fault"].as_str()?.contains("has it been unmounted?").then_some(())
+    })
+    .await;
+    until(&host, "it runs", |pack| pack["state"] == "live").await;
+    pack(&folder.path().join("seed/acme"), "1.1.0");
+    write(&folder.path().join("mount"), "");
+    until(&host, "1.1.0", |pack| pack["version"] == "1.1.0").await;
 }
 
 /// Root may read everything, so the host is somebody else.

@@ -2,12 +2,12 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
-    fs::File,
     io::{self, Read},
     path::{Component, Path, PathBuf},
 };
 
 use flate2::bufread::GzDecoder;
+use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
 use tar::EntryType;
 
@@ -51,16 +51,22 @@ struct Unfit {
     file: String,
     message: String,
     help: Option<&'static str>,
+    /// The system failed to read it, and may not the next time.
+    is_unreadable: bool,
 }
 
 impl Unfit {
     fn whole(message: impl Into<String>) -> Self {
-        Self { file: String::new(), message: message.into(), help: None }
+        Self { file: String::new(), message: message.into(), help: None, is_unreadable: false }
+    }
+
+    fn unreadable(what: &str, error: &io::Error) -> Self {
+        Self { is_unreadable: true, ..Self::whole(format!("{what} can't be read: {error}")) }
     }
 
     fn of(file: &str, message: impl Into<String>) -> Self {
         let file = file.chars().filter(|character| !character.is_control()).take(200).collect();
-        Self { file, message: message.into(), help: None }
+        Self { file, message: message.into(), help: None, is_unreadable: false }
     }
 
     fn help(self, help: &'static str) -> Self {
@@ -80,17 +86,21 @@ impl From<io::Error> for Unfit {
 }
 
 /// Reads everything that a pack in a folder would have; what mustn't be there is a fault. With `keys`, one of them must
-/// have signed the archive.
-pub(super) fn read(into: &mut Files, keys: &[PublicKey], limits: &Config, report: &mut Report) {
+/// have signed the archive. Whether the system could read all of it.
+pub(super) fn read(into: &mut Files, keys: &[PublicKey], limits: &Config, report: &mut Report) -> bool {
     let read = packed(&into.path, limits).and_then(|bytes| {
         checksum(&into.path, &bytes)?;
         signature(&into.path, &bytes, keys)?;
         unpack(&bytes, limits)
     });
     match read {
-        Ok(files) => into.all = without_top(files).into_iter().filter(|(file, _)| counts(file)).collect(),
-        Err(Unfit { file, message, help }) => {
+        Ok(files) => {
+            into.all = without_top(files).into_iter().filter(|(file, _)| counts(file)).collect();
+            true
+        }
+        Err(Unfit { file, message, help, is_unreadable }) => {
             report.fault(&into.place(&file), message, help.map(str::to_owned));
+            !is_unreadable
         }
     }
 }
@@ -98,11 +108,8 @@ pub(super) fn read(into: &mut Files, keys: &[PublicKey], limits: &Config, report
 fn packed(path: &Path, limits: &Config) -> Result<Vec<u8>, Unfit> {
     let most = limits.pack_bytes_max;
     let mut bytes = Vec::new();
-    let unreadable = |error: io::Error| Unfit::whole(format!("this archive can't be read: {error}"));
-    let opened = File::open(path).map_err(unreadable)?;
-    if !opened.metadata().map_err(unreadable)?.is_file() {
-        return Err(Unfit::whole("this is not a file").help("an archive is a file"));
-    }
+    let unreadable = |error: io::Error| Unfit::unreadable("this archive", &error);
+    let opened = files::open(path, OFlag::empty()).map_err(unreadable)?;
     opened.take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > most {
         return Err(Unfit::whole(format!("this archive is larger than {most} bytes (pack_bytes_max)")));
@@ -114,15 +121,15 @@ fn packed(path: &Path, limits: &Config) -> Result<Vec<u8>, Unfit> {
 fn text_beside(path: &Path, ending: &str) -> Result<Option<(String, String)>, Unfit> {
     let beside = beside(path, ending);
     let name = beside.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let opened = match File::open(&beside) {
+    let opened = match files::open(&beside, OFlag::empty()) {
         Ok(opened) => opened,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Unfit::whole(format!("`{name}` can't be read: {error}"))),
+        Err(error) => return Err(Unfit::unreadable(&format!("`{name}`"), &error)),
     };
     let mut text = String::new();
     match opened.take(BESIDE_BYTES_MAX).read_to_string(&mut text) {
         Ok(_) => Ok(Some((name, text))),
-        Err(error) => Err(Unfit::whole(format!("`{name}` can't be read: {error}"))),
+        Err(error) => Err(Unfit::unreadable(&format!("`{name}`"), &error)),
     }
 }
 
@@ -175,7 +182,11 @@ fn unpack(packed: &[u8], limits: &Config) -> Result<Unpacked, Unfit> {
     let by_size = limits.pack_bytes_max.saturating_add(overhead);
     let by_ratio = (packed.len() as u64).saturating_mul(limits.archive_ratio_max).max(RATIO_FLOOR);
     let mut reader = Bounded { inner: GzDecoder::new(packed), left: by_size.min(by_ratio), reached: false };
-    let unpacked = entries(&mut reader, limits);
+    // To the very end: the compressed stream's own checksum stands there.
+    let unpacked = entries(&mut reader, limits).and_then(|unpacked| {
+        io::copy(&mut reader, &mut io::sink())?;
+        Ok(unpacked)
+    });
     if reader.reached {
         let message = if by_ratio < by_size {
             let most = limits.archive_ratio_max;
@@ -186,8 +197,6 @@ fn unpack(packed: &[u8], limits: &Config) -> Result<Unpacked, Unfit> {
         return Err(Unfit::whole(message));
     }
     let unpacked = unpacked?;
-    // To the very end: the compressed stream's own checksum stands there.
-    io::copy(&mut reader, &mut io::sink())?;
     if !reader.inner.into_inner().is_empty() {
         return Err(Unfit::whole("something follows the end of this archive").help("pack it again"));
     }

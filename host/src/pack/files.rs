@@ -1,7 +1,15 @@
 //! The files of one pack, in memory, whether they come from a folder or an archive.
 
-use std::{collections::BTreeMap, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -19,6 +27,15 @@ pub(super) struct Files {
     /// How people know it: what the file names in a report begin with.
     pub name: String,
     pub all: BTreeMap<String, Vec<u8>>,
+}
+
+/// Why there are none to work with; what is wrong is told already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoFiles {
+    /// The next time will be no different.
+    Unfit,
+    /// The system failed to read them: it may not the next time, without any of them having changed.
+    Unreadable,
 }
 
 /// Where components lie: `mappers/*.wasm`. Folders in there hold their sources.
@@ -45,7 +62,7 @@ pub(super) fn is_hidden(name: &str) -> bool {
 impl Files {
     /// Reads the folder or archive at `path`; what can't or mustn't be read is a fault.
     pub(super) fn read(path: &Path, name: &str, limits: &Config, report: &mut Report) -> Option<Self> {
-        Self::signed(path, name, &[], limits, report)
+        Self::signed(path, name, &[], limits, report).ok()
     }
 
     /// The same, of an archive that one of `keys` has signed; with no keys, of anything.
@@ -55,22 +72,24 @@ impl Files {
         keys: &[PublicKey],
         limits: &Config,
         report: &mut Report,
-    ) -> Option<Self> {
+    ) -> Result<Self, NoFiles> {
         let mut files = Self { path: path.to_owned(), name: name.to_owned(), all: BTreeMap::new() };
         let before = report.faults.len();
-        if archive::is_archive(name_of(path)) && !path.is_dir() {
-            archive::read(&mut files, keys, limits, report);
-        } else if !keys.is_empty() {
-            let help = "bundle it with `hookpack pack bundle --sign`".to_owned();
-            report.fault(
-                &files.place(""),
-                "a folder is not signed, and this host wants it (require_signed_packs)",
-                help,
-            );
+        let all_read = if archive::is_archive(name_of(path)) && !path.is_dir() {
+            archive::read(&mut files, keys, limits, report)
+        } else if keys.is_empty() {
+            folder::read(&mut files, limits, report)
         } else {
-            folder::read(&mut files, limits, report);
+            let message = "a folder is not signed, and this host wants it (require_signed_packs)";
+            let help = "bundle it with `hookpack pack bundle --sign`".to_owned();
+            report.fault(&files.place(""), message, help);
+            true
+        };
+        match (report.faults.len() == before, all_read) {
+            (true, _) => Ok(files),
+            (false, true) => Err(NoFiles::Unfit),
+            (false, false) => Err(NoFiles::Unreadable),
         }
-        (report.faults.len() == before).then_some(files)
     }
 
     /// A text file of the pack, with its name as people know it.
@@ -113,6 +132,16 @@ impl Files {
         }
         hash.finalize().into()
     }
+}
+
+/// Opens a file that may have been another thing a moment ago, or still be one: a pipe is not waited for.
+pub(super) fn open(path: &Path, flags: OFlag) -> io::Result<File> {
+    let flags = flags | OFlag::O_NONBLOCK;
+    let opened = fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    if !opened.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    Ok(opened)
 }
 
 fn name_of(path: &Path) -> &str {

@@ -36,7 +36,9 @@ impl Fingerprint {
     /// Of the entry at `path`; `None` when there is none.
     pub fn of(path: &Path, files_max: usize) -> Option<Self> {
         let mut taking = Taking::default();
-        let links = links(path);
+        let mut links = links(path);
+        // Behind a link a file is changed where it lies.
+        links.extend((!links.is_empty()).then(|| path.canonicalize().ok()).flatten());
         if archive::is_archive(&path.to_string_lossy()) && !path.is_dir() {
             fs::symlink_metadata(path).ok()?;
             for ending in ["", archive::CHECKSUM, archive::SIGNATURE] {
@@ -54,7 +56,9 @@ impl Fingerprint {
                         taking.folders.push(real.to_owned());
                     }
                     Found::File { file, about, .. } => taking.file(file, about),
-                    Found::Wrong { file, message, .. } => taking.wrong(file, &message),
+                    Found::Wrong { file, message, .. } | Found::Unreadable { file, message } => {
+                        taking.wrong(file, &message);
+                    }
                 }
                 ControlFlow::Continue(())
             });

@@ -1,10 +1,9 @@
 //! A pack in a folder: what is looked at there, and reading it within limits; nothing outside is ever opened.
 
 use std::{
-    fs::{self, File, Metadata},
+    fs::{self, Metadata},
     io::{self, Read},
     ops::ControlFlow,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -37,6 +36,11 @@ pub(super) enum Found<'a> {
         message: String,
         help: Option<String>,
     },
+    /// The system fails to read it, and may not the next time.
+    Unreadable {
+        file: &'a str,
+        message: String,
+    },
 }
 
 /// Shows `visit` everything in a pack's folder that counts, in the order of names, until it has enough. Links are
@@ -51,7 +55,7 @@ pub(super) fn walk(path: &Path, files_max: usize, visit: &mut dyn FnMut(Found<'_
         }
         Err(error) => {
             let message = format!("this folder can't be read: {error}");
-            visit(Found::Wrong { file: "", message, help: None }).is_break();
+            visit(Found::Unreadable { file: "", message }).is_break();
             return;
         }
     };
@@ -75,7 +79,10 @@ impl Walk<'_> {
         let listed = fs::metadata(real).and_then(|about| Ok((about, names(real)?)));
         let (about, names) = match listed {
             Ok(listed) => listed,
-            Err(error) => return self.wrong(inside, format!("this folder can't be read: {error}"), None),
+            Err(error) => {
+                let message = format!("this folder can't be read: {error}");
+                return (self.visit)(Found::Unreadable { file: inside, message });
+            }
         };
         (self.visit)(Found::Folder { real, about: &about })?;
         for name in names {
@@ -101,7 +108,8 @@ impl Walk<'_> {
         let (real, about) = match self.behind(path) {
             Ok(behind) => behind,
             Err(Unfit::Unreadable(error)) => {
-                return self.wrong(file, format!("this file can't be read: {error}"), None);
+                let message = format!("this file can't be read: {error}");
+                return (self.visit)(Found::Unreadable { file, message });
             }
             Err(Unfit::Outside) => {
                 let help = "copy what it names into the pack".to_owned();
@@ -168,9 +176,10 @@ fn names(folder: &Path) -> io::Result<Vec<std::ffi::OsString>> {
     Ok(names)
 }
 
-/// Reads everything that counts; what can't or mustn't be read is a fault.
-pub(super) fn read(into: &mut Files, limits: &Config, report: &mut Report) {
+/// Reads everything that counts; what can't or mustn't be read is a fault. Whether the system could read all of it.
+pub(super) fn read(into: &mut Files, limits: &Config, report: &mut Report) -> bool {
     let mut budget = Budget::new(limits);
+    let mut all_read = true;
     let path = into.path.clone();
     walk(&path, limits.pack_files_max, &mut |found| {
         match found {
@@ -179,9 +188,17 @@ pub(super) fn read(into: &mut Files, limits: &Config, report: &mut Report) {
                 Ok(bytes) => {
                     into.all.insert(file.to_owned(), bytes);
                 }
-                Err(message) => report.fault(&into.place(file), message, None),
+                Err(Unread::TooLarge(message)) => report.fault(&into.place(file), message, None),
+                Err(Unread::Unreadable(error)) => {
+                    all_read = false;
+                    report.fault(&into.place(file), format!("this file can't be read: {error}"), None);
+                }
             },
             Found::Wrong { file, message, help } => report.fault(&into.place(file), message, help),
+            Found::Unreadable { file, message } => {
+                all_read = false;
+                report.fault(&into.place(file), message, None);
+            }
         }
         if let Some(message) = budget.exhausted() {
             report.fault(&into.place(""), message, None);
@@ -189,25 +206,20 @@ pub(super) fn read(into: &mut Files, limits: &Config, report: &mut Report) {
         }
         ControlFlow::Continue(())
     });
+    all_read
 }
 
-fn read_file(real: &Path, file: &str, budget: &mut Budget<'_>) -> Result<Vec<u8>, String> {
-    let told = |error: io::Error| format!("this file can't be read: {error}");
-    let opened = open(real).map_err(told)?;
+enum Unread {
+    TooLarge(String),
+    Unreadable(io::Error),
+}
+
+fn read_file(real: &Path, file: &str, budget: &mut Budget<'_>) -> Result<Vec<u8>, Unread> {
     let mut bytes = Vec::new();
+    // A link that took the file's place meanwhile is not followed.
+    let opened = files::open(real, OFlag::O_NOFOLLOW).map_err(Unread::Unreadable)?;
     // One byte more than allowed, so that a file that is too large, or grows meanwhile, is noticed.
-    opened.take(budget.most(file) + 1).read_to_end(&mut bytes).map_err(told)?;
-    budget.spend(file, bytes.len() as u64)?;
+    opened.take(budget.most(file) + 1).read_to_end(&mut bytes).map_err(Unread::Unreadable)?;
+    budget.spend(file, bytes.len() as u64).map_err(Unread::TooLarge)?;
     Ok(bytes)
-}
-
-/// Opens a file that was one a moment ago: a link or a pipe that took its place meanwhile is not followed, and not
-/// waited for.
-pub(super) fn open(real: &Path) -> io::Result<File> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let opened = fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(real)?;
-    if !opened.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a file any more"));
-    }
-    Ok(opened)
 }

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use super::{
     Pack, Trigger, archive,
     diagnostics::{Place, Report, Source},
-    files::{self, Files},
+    files::{self, Files, NoFiles},
     loaded::{self, Loaded},
     read::{self, Table},
     read_policy,
@@ -37,9 +37,11 @@ pub struct Entry {
     /// Its name in the packs folder.
     pub name: String,
     pub path: PathBuf,
-    pub holds: Result<Sound, Refused>,
+    pub holds: Result<Sound, Arc<Refused>>,
     /// Of its files, when they could be read.
     pub content_hash: Option<[u8; 32]>,
+    /// The system failed to read them: it may not the next time, without any of them having changed.
+    pub is_unread: bool,
     /// How long it took to read and to make ready.
     pub took: Duration,
 }
@@ -58,6 +60,8 @@ pub struct Refused {
     /// When its `pack.yaml` could be read so far.
     pub reference: Option<String>,
     pub version: Option<String>,
+    /// Whether it may be a pack that has run before, though nobody can tell which: its `pack.yaml` can't be read.
+    pub is_nameless: bool,
     pub report: Report,
 }
 
@@ -88,7 +92,8 @@ pub fn load_alone(path: &Path, name: &str, reader: Reader<'_>) -> Loaded {
     let holds = holds.map(|(pack, warnings)| Sound { pack: Arc::new(pack), warnings });
     let content_hash = holds.as_ref().ok().map(|sound| sound.pack.content_hash);
     let (name, path) = (name.to_owned(), path.to_owned());
-    let entry = Entry { name: name.clone(), path, holds, content_hash, took: began.elapsed() };
+    let took = began.elapsed();
+    let entry = Entry { name: name.clone(), path, holds, content_hash, is_unread: false, took };
     by_themselves(&[(name, Arc::new(entry))].into())
 }
 
@@ -157,24 +162,40 @@ pub fn load_entry(
     let mut report = Report::default();
     let keys = &reader.limits.require_signed_packs;
     let files = Files::signed(&path, &joined(shown, name), keys, reader.limits, &mut report);
+    let is_unread = files.as_ref().err() == Some(&NoFiles::Unreadable);
+    let files = files.ok();
     let content_hash = files.as_ref().map(Files::content_hash);
-    let holds = match before {
-        Some(before) if content_hash.is_some() && before.content_hash == content_hash => before.holds.clone(),
-        _ => load_files(&path, files, content_hash, reader, report)
+    let same = before.filter(|before| content_hash.is_some() && before.content_hash == content_hash);
+    // What was refused is looked at again: a compiler that ran out of time may have it now.
+    let holds = match same.map(|before| &before.holds) {
+        Some(Ok(sound)) => Ok(sound.clone()),
+        Some(Err(_)) | None => load_files(&path, files, content_hash, reader, report)
             .map(|(pack, warnings)| Sound { pack: Arc::new(pack), warnings }),
     };
-    Entry { name: name.to_owned(), path, holds, content_hash, took: began.elapsed() }
+    Entry { name: name.to_owned(), path, holds, content_hash, is_unread, took: began.elapsed() }
 }
 
 impl Entry {
-    /// Whether its files could be read: what can't be may be readable the next time, without having changed.
-    pub fn was_read(&self) -> bool {
-        self.content_hash.is_some()
+    /// One that could not even be looked at, for a reason that is ours.
+    pub fn failed(packs: &Path, name: &str, reason: &str) -> Self {
+        let path = packs.join(name);
+        let mut report = Report::default();
+        report.fault(&Source::new(name, "").start(), format!("loading this pack failed: {reason}"), None);
+        let refused =
+            Refused { path: path.clone(), reference: None, version: None, is_nameless: true, report };
+        Self {
+            name: name.to_owned(),
+            path,
+            holds: Err(Arc::new(refused)),
+            content_hash: None,
+            is_unread: false,
+            took: Duration::ZERO,
+        }
     }
 }
 
 /// Loads one pack, a folder or an archive; `name` is what its files are called in the report.
-pub fn load_one(path: &Path, name: &str, reader: Reader<'_>) -> Result<(Pack, Report), Refused> {
+pub fn load_one(path: &Path, name: &str, reader: Reader<'_>) -> Result<(Pack, Report), Arc<Refused>> {
     let mut report = Report::default();
     let files = Files::read(path, name, reader.limits, &mut report);
     let content_hash = files.as_ref().map(Files::content_hash);
@@ -187,8 +208,9 @@ fn load_files(
     content_hash: Option<[u8; 32]>,
     reader: Reader<'_>,
     mut report: Report,
-) -> Result<(Pack, Report), Refused> {
+) -> Result<(Pack, Report), Arc<Refused>> {
     let content_hash = content_hash.unwrap_or_default();
+    let has_manifest = files.as_ref().is_none_or(|files| files.all.contains_key("pack.yaml"));
     let mut manifest = Manifest { content_hash, ..Manifest::default() };
     let pack = files.and_then(|files| read_pack(&files, reader, &mut manifest, &mut report));
     report.sort();
@@ -196,7 +218,8 @@ fn load_files(
         Some(pack) if report.faults.is_empty() => Ok((pack, report)),
         _ => {
             let Manifest { reference, version, .. } = manifest;
-            Err(Refused { path: path.to_owned(), reference, version, report })
+            let is_nameless = has_manifest && reference.is_none();
+            Err(Refused { path: path.to_owned(), reference, version, is_nameless, report }.into())
         }
     }
 }

@@ -71,6 +71,13 @@ impl Standing {
 }
 
 impl Loaded {
+    /// Packs that ran and of which nothing is there, not even a broken version.
+    pub fn gone(&self) -> impl Iterator<Item = (&String, &Removed)> {
+        let is_here =
+            |reference: &str| self.standings.iter().any(|standing| standing.reference() == Some(reference));
+        self.removed.iter().filter(move |(reference, _)| !is_here(reference))
+    }
+
     /// The packs that run.
     pub fn packs(&self) -> impl Iterator<Item = &Arc<Pack>> {
         self.live().map(|live| &live.pack)
@@ -78,6 +85,12 @@ impl Loaded {
 
     pub fn live(&self) -> impl Iterator<Item = &Live> {
         self.standings.iter().filter_map(|standing| standing.live.as_ref())
+    }
+
+    /// The ref of what runs of an entry.
+    pub fn reference_of(&self, entry: &str) -> Option<&str> {
+        let standing = self.standings.iter().find(|standing| standing.entry.name == entry)?;
+        standing.live.as_ref().map(|live| live.pack.reference.as_str())
     }
 
     pub fn pack(&self, reference: &str) -> Option<&Arc<Pack>> {
@@ -170,7 +183,7 @@ fn standing(
     now: OffsetDateTime,
 ) -> Standing {
     let refused =
-        |refused: Refused| Standing { entry: entry.clone(), live: None, refused: Some(Arc::new(refused)) };
+        |refused: Arc<Refused>| Standing { entry: entry.clone(), live: None, refused: Some(refused) };
     let sound = match &entry.holds {
         Err(faults) => return refused(faults.clone()),
         Ok(sound) => sound,
@@ -178,7 +191,7 @@ fn standing(
     let others = claims[&sound.pack.reference].iter().filter(|name| **name != entry.name);
     let others: Vec<_> = others.map(String::as_str).collect();
     if !others.is_empty() {
-        return refused(twin(sound, &others));
+        return refused(Arc::new(twin(sound, &others)));
     }
     let same = ran.get(&sound.pack.reference).map(|(_, live)| live);
     let same = same.filter(|live| live.pack.content_hash == sound.pack.content_hash);
@@ -202,6 +215,7 @@ fn twin(sound: &Sound, others: &[&str]) -> Refused {
         path: pack.path.clone(),
         reference: Some(pack.reference.clone()),
         version: Some(pack.version.clone()),
+        is_nameless: false,
         report,
     }
 }
@@ -209,25 +223,50 @@ fn twin(sound: &Sound, others: &[&str]) -> Refused {
 /// What ran and is broken or contested now runs on: as that of the entry that it was of, or else of the first that
 /// claims its ref.
 fn leave_running(standings: &mut [Standing], claims: &BTreeMap<String, Vec<String>>, ran: &Ran) {
+    // First everybody's own: an heir must not take the place of a pack that is still there.
     for (reference, (of, live)) in ran {
-        let runs = |standing: &Standing| {
-            standing.live.as_ref().is_some_and(|live| live.pack.reference == *reference)
-        };
-        if standings.iter().any(runs) {
+        if !runs(standings, reference) {
+            give(standings, live, |standing| standing.entry.name == *of);
+        }
+    }
+    for (reference, (_, live)) in ran {
+        if runs(standings, reference) {
             continue;
         }
-        let claims_it = |standing: &Standing| {
+        give(standings, live, |standing| {
             let of_that_ref = |refused: &Arc<Refused>| refused.reference.as_ref() == Some(reference);
             claims.get(reference).is_some_and(|names| names.contains(&standing.entry.name))
                 || standing.refused.as_ref().is_some_and(of_that_ref)
-        };
-        let free = |standing: &Standing| standing.live.is_none();
-        let own = standings.iter().position(|standing| free(standing) && standing.entry.name == *of);
-        let heir = || standings.iter().position(|standing| free(standing) && claims_it(standing));
-        if let Some(index) = own.or_else(heir) {
-            standings[index].live = Some(live.clone());
-        }
+        });
     }
+}
+
+fn runs(standings: &[Standing], reference: &str) -> bool {
+    standings
+        .iter()
+        .any(|standing| standing.live.as_ref().is_some_and(|live| live.pack.reference == reference))
+}
+
+/// To the first of these entries of which nothing runs.
+fn give(standings: &mut [Standing], live: &Live, to: impl Fn(&Standing) -> bool) {
+    if let Some(standing) = standings.iter_mut().find(|standing| standing.live.is_none() && to(standing)) {
+        standing.live = Some(live.clone());
+    }
+}
+
+/// Whether anything is to be seen of the difference, were it only in what the API shows.
+pub fn differ(before: &Loaded, after: &Loaded) -> bool {
+    let same = |(one, other): (&Standing, &Standing)| {
+        let runs = |standing: &Standing| standing.live.as_ref().map(|live| Arc::as_ptr(&live.pack));
+        let faults = |standing: &Standing| standing.refused.as_ref().map(|refused| refused.report.clone());
+        one.entry.name == other.entry.name
+            && one.entry.content_hash == other.entry.content_hash
+            && runs(one) == runs(other)
+            && faults(one) == faults(other)
+    };
+    before.standings.len() != after.standings.len()
+        || !before.standings.iter().zip(&after.standings).all(same)
+        || !before.removed.keys().eq(after.removed.keys())
 }
 
 /// One thing that is different from before, as the log tells it.
@@ -299,6 +338,10 @@ pub fn changes(before: &Loaded, after: &Loaded) -> Vec<Change> {
             Some(_) => {}
         }
     }
+    let is_here = |name: &str| after.standings.iter().any(|standing| standing.entry.name == name);
+    let never_ran = before.standings.iter().filter(|standing| standing.live.is_none());
+    let never_ran = never_ran.map(|standing| &standing.entry.name).filter(|name| !is_here(name));
+    changes.extend(never_ran.map(|name| Change::Removed { reference: name.clone(), version: None }));
     let gone = after.removed.iter().filter(|(reference, _)| before.pack(reference).is_some());
     changes.extend(gone.map(|(reference, removed)| Change::Removed {
         reference: reference.clone(),

@@ -66,6 +66,13 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, Outcome::Paused, "This webhook is paused.")
     }
 
+    /// The key is known, and what it leads to can't be loaded: whoever tries again later may be heard.
+    pub fn pack_refused() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::PackRefused, "This webhook can't receive now.")
+            .logged("its pack is refused; `hookpack packs` says why".to_owned())
+            .after(SETUP_RETRY_AFTER)
+    }
+
     pub fn secret_missing(names: &[String]) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::SecretMissing, "This webhook is not set up yet.")
             .logged(format!("no value for any of the secrets {}", names.join(", ")))

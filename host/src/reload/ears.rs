@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::task::spawn_blocking;
+
 use crate::{
     config::{Config, WatchMode},
     pack::{self, Fingerprint},
@@ -21,7 +23,6 @@ pub(super) struct Ears {
     watch: Option<Watch>,
     /// Why it is not there, though it was wanted.
     pub(super) fault: Option<String>,
-    /// Absolute, links and all.
     packs: PathBuf,
     poll: Duration,
     map: Map,
@@ -49,7 +50,7 @@ pub(super) struct Where {
 
 impl Ears {
     pub(super) fn new(config: &Config) -> Self {
-        let packs = std::path::absolute(&config.packs).unwrap_or_else(|_| config.packs.clone());
+        let packs = config.packs.clone();
         let poll = Duration::from_millis(config.watch_poll_ms.max(1));
         let mut ears = Self { watch: None, fault: None, packs, poll, map: Map::default() };
         match config.watch {
@@ -113,32 +114,37 @@ impl Ears {
         }
     }
 
-    /// Listens to these entries from now on, as they were just seen; the ones that have folders which nobody listened
-    /// to so far are returned: they may have changed since.
-    pub(super) fn turn_to<'a>(
-        &mut self,
-        entries: impl Iterator<Item = (&'a String, &'a Fingerprint)>,
-    ) -> BTreeSet<String> {
-        let Some(watch) = &mut self.watch else { return BTreeSet::new() };
-        self.map = Map::of(&self.packs, entries);
-        match watch.follow(&self.map.wanted()) {
-            Ok(fresh) => fresh.iter().flat_map(|folder| self.map.inside(folder)).cloned().collect(),
+    /// Listens to these entries from now on, as they were just seen. What nobody listened to so far is returned: it may
+    /// have changed since.
+    pub(super) async fn turn_to(&mut self, entries: Vec<(String, Fingerprint)>) -> Where {
+        let Some(mut watch) = self.watch.take() else { return Where::default() };
+        let packs = self.packs.clone();
+        // Every folder is asked for: that may wait for a disk.
+        let turned = spawn_blocking(move || {
+            let map = Map::of(&packs, &entries);
+            let fresh = watch.follow(&map.wanted());
+            (watch, map, fresh)
+        });
+        let Ok((watch, map, fresh)) = turned.await else { return Where::default() };
+        (self.watch, self.map) = (Some(watch), map);
+        match fresh {
+            Ok(fresh) => self.map.behind(&fresh),
             Err(error) => {
                 self.deafen(watch::told(&error));
-                BTreeSet::new()
+                Where::default()
             }
         }
     }
 }
 
 impl Map {
-    fn of<'a>(packs: &Path, entries: impl Iterator<Item = (&'a String, &'a Fingerprint)>) -> Self {
+    /// All names in it are free of links but in their last part, as those that are heard are.
+    fn of(packs: &Path, entries: &[(String, Fingerprint)]) -> Self {
         let mut map = Self {
-            root: packs.canonicalize().unwrap_or_else(|_| packs.to_owned()),
-            root_names: pack::links(packs).into_iter().chain([packs.to_owned()]).collect(),
+            root: canonical(packs),
+            root_names: pack::links(packs).into_iter().chain([canonical(packs)]).collect(),
             ..Self::default()
         };
-        map.root_names.insert(map.root.clone());
         for (name, fingerprint) in entries {
             for folder in &fingerprint.folders {
                 map.folders.entry(folder.clone()).or_default().insert(name.clone());
@@ -175,4 +181,18 @@ impl Map {
     fn inside(&self, folder: &Path) -> impl Iterator<Item = &String> {
         self.folders.get(folder).into_iter().flatten()
     }
+
+    /// What lies in these folders, which nobody listened to.
+    fn behind(&self, folders: &[PathBuf]) -> Where {
+        Where {
+            names: folders.iter().flat_map(|folder| self.inside(folder)).cloned().collect(),
+            everywhere: folders.iter().any(|folder| !self.folders.contains_key(folder)),
+        }
+    }
+}
+
+/// A path without links, as far as it leads.
+fn canonical(path: &Path) -> PathBuf {
+    let parent = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(parent).unwrap_or_else(|| path.to_owned())
 }

@@ -39,6 +39,24 @@ pub async fn keys(db: impl PgExecutor<'_>, owner_refs: &[&str]) -> sqlx::Result<
     .await
 }
 
+/// A key's hash and what it belongs to.
+#[derive(Clone, Debug)]
+pub struct OwnerRow {
+    pub owner_ref: String,
+    pub key_hash: Vec<u8>,
+}
+
+/// Every key of these packs and of their triggers.
+pub async fn keys_of_packs(db: impl PgExecutor<'_>, pack_refs: &[&str]) -> sqlx::Result<Vec<OwnerRow>> {
+    sqlx::query_as!(
+        OwnerRow,
+        "select owner_ref, key_hash from hookpack.endpoint_key where split_part(owner_ref, '.', 1) = any($1)",
+        pack_refs as &[&str],
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// Opens an endpoint with its key for each owner that never had one; of hosts that do so at once, one is first.
 pub async fn issue(db: impl PgExecutor<'_>, keys: &[NewKey], now: OffsetDateTime) -> sqlx::Result<()> {
     let column = |of: fn(&NewKey) -> &str| keys.iter().map(of).collect::<Vec<_>>();

@@ -1,8 +1,11 @@
 //! A trigger's use of a mapper: its share of the workers, its calls, and how they went.
 
-use std::sync::{
-    Arc, Mutex, PoisonError, Weak,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use time::OffsetDateTime;
@@ -36,8 +39,8 @@ pub struct Mapper {
 pub(super) struct Share {
     /// What keeps one slow mapper from taking every worker.
     calls: Arc<Semaphore>,
-    /// Of the program that it used last.
-    record: Mutex<([u8; 32], Arc<Record>)>,
+    /// Of each program that it uses, as long as it does: a version that is refused brings one, too.
+    records: Mutex<HashMap<[u8; 32], Weak<Record>>>,
 }
 
 /// What a call holds while it runs.
@@ -81,7 +84,7 @@ impl Sandbox {
         }
         let share = Arc::new(Share {
             calls: Arc::new(Semaphore::new(self.limits.calls_per_trigger_max)),
-            record: Mutex::default(),
+            records: Mutex::default(),
         });
         shares.retain(|_, share| share.strong_count() > 0);
         shares.insert(trigger.to_owned(), Arc::downgrade(&share));
@@ -91,11 +94,14 @@ impl Sandbox {
 
 impl Share {
     fn record(&self, program: [u8; 32]) -> Arc<Record> {
-        let mut last = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.0 != program {
-            *last = (program, Arc::default());
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(record) = records.get(&program).and_then(Weak::upgrade) {
+            return record;
         }
-        last.1.clone()
+        let record = Arc::new(Record::default());
+        records.retain(|_, record| record.strong_count() > 0);
+        records.insert(program, Arc::downgrade(&record));
+        record
     }
 }
 

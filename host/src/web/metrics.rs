@@ -38,7 +38,7 @@ fn snapshot(host: &Host) -> Snapshot {
         let reference = standing.reference().unwrap_or(&standing.entry.name).to_owned();
         (reference, version.unwrap_or_default(), standing.state())
     });
-    let gone = loaded.removed.iter().map(|(reference, removed)| {
+    let gone = loaded.gone().map(|(reference, removed)| {
         (reference.clone(), removed.version.clone().unwrap_or_default(), "removed")
     });
     Snapshot {

@@ -64,7 +64,7 @@ pub(in crate::web) async fn webhooks(
 fn all(host: &Host) -> Value {
     let (registry, watching) = (host.registry.load(), host.watching.load());
     let here = registry.loaded.standings.iter().map(|standing| shown(standing, &watching));
-    let gone = registry.loaded.removed.iter().map(|(reference, went)| removed(reference, went));
+    let gone = registry.loaded.gone().map(|(reference, went)| removed(reference, went));
     json!({"data": here.chain(gone).collect::<Vec<_>>(), "watch": **watching})
 }
 
