@@ -120,8 +120,8 @@ fn show_packs(answer: &Value) {
 fn pack_row(pack: &Value) -> Vec<String> {
     let state = match pack["state"].as_str() {
         Some("live_newer_refused") => match pack["refused"]["version"].as_str() {
-            Some(version) => format!("live, {version} refused"),
-            None => "live, newer refused".to_owned(),
+            Some(version) if pack["version"] != version => format!("live, {version} refused"),
+            _ => "live, newer refused".to_owned(),
         },
         _ => text(&pack["state"]),
     };
