@@ -32,6 +32,8 @@ mod event_key_faults;
 mod event_keys;
 #[path = "blackbox/handshake.rs"]
 mod handshake;
+#[path = "blackbox/handshake_senders.rs"]
+mod handshake_senders;
 #[path = "blackbox/hostile_mappers.rs"]
 mod hostile_mappers;
 #[path = "blackbox/hostile_packs.rs"]
@@ -52,6 +54,8 @@ mod readme;
 mod rooms;
 #[path = "blackbox/spine.rs"]
 mod spine;
+#[path = "blackbox/vectors.rs"]
+mod vectors;
 #[path = "blackbox/watching_process.rs"]
 mod watching_process;
 #[path = "blackbox/watching.rs"]

@@ -8,6 +8,7 @@ mod list;
 mod migrate;
 mod output;
 mod pack;
+mod presets;
 mod send;
 mod serve;
 
@@ -49,6 +50,8 @@ enum Command {
     Packs(list::PacksArgs),
     /// List the triggers of a running host, with their URLs.
     Triggers(list::TriggersArgs),
+    /// List the senders that are built in, or show how one signs.
+    Presets(presets::Args),
     /// List stored events, the newest first.
     Events(list::EventsArgs),
     /// List received requests and what came of them, the newest first.
@@ -175,6 +178,7 @@ async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
         Command::Send(args) => send::run(setup, args).await,
         Command::Packs(args) => list::packs(setup, args).await,
         Command::Triggers(args) => list::triggers(setup, args).await,
+        Command::Presets(args) => presets::run(&args),
         Command::Events(args) => list::events(setup, args).await,
         Command::Requests(args) => list::requests(setup, args).await,
         Command::Migrate(args) => migrate::run(setup, args).await,

@@ -51,6 +51,8 @@ pub struct Config {
     pub postgres_start_seconds: u64,
     /// One file a secret, one value a line (newest first).
     pub secrets_dir: Option<PathBuf>,
+    /// Files that stand for URLs of certificates and key sets, on hosts without a way out.
+    pub pinned_urls: BTreeMap<String, PathBuf>,
     /// The file of the key that seals endpoint keys in the database. Default: `<data_dir>/master-key`.
     /// Hosts that share a database must share it.
     pub master_key_file: Option<PathBuf>,
@@ -169,6 +171,7 @@ impl Default for Config {
             postgres_binaries: None,
             postgres_start_seconds: 120,
             secrets_dir: None,
+            pinned_urls: BTreeMap::new(),
             master_key_file: None,
             trusted_proxies: Vec::new(),
             log_format: LogFormat::Text,

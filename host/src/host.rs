@@ -19,11 +19,13 @@ use tokio::{
 use crate::{
     clock::Clock,
     config::Config,
+    fetch::Fetcher,
     ingest::Ingest,
     limits::{HostLimits, Sampler},
     metrics::Metrics,
     registry::Registry,
-    secret::{MasterKey, SecretSources, Secrets},
+    secret::{MasterKey, SecretSources, SecretValue, Secrets},
+    store::secrets,
 };
 
 /// A database that takes longer to say a word can't be counted on.
@@ -37,12 +39,16 @@ pub struct Host {
     pub registry: ArcSwap<Registry>,
     pub secrets: ArcSwap<Secrets>,
     pub sources: SecretSources,
+    /// Secrets of the database, opened.
+    pub stored: ArcSwap<Secrets>,
     pub master_key: MasterKey,
     pub limits: HostLimits,
     /// Which requests of strangers get a row in the request log.
     pub strangers: Sampler,
     pub ingest: Arc<Ingest>,
     pub pool: PgPool,
+    /// Certificates and key sets of senders.
+    pub fetcher: Fetcher,
     pub metrics: Arc<Metrics>,
     /// How the packs folder is kept an eye on.
     pub watching: ArcSwap<Watching>,
@@ -65,11 +71,29 @@ pub struct Watching {
     pub changing: BTreeSet<String>,
 }
 
+/// What the seal of a secret is for.
+fn secret_seal(name: &str) -> String {
+    format!("secret {name}")
+}
+
+/// The secrets of the database; one that another master key sealed is left out, with a line in the log.
+pub async fn stored_secrets(pool: &PgPool, master_key: &MasterKey) -> Result<Secrets> {
+    let mut stored = Secrets::default();
+    for row in secrets::all(pool).await? {
+        if let Some(value) = master_key.open(&row.value_sealed, secret_seal(&row.name)) {
+            stored.add(row.name, SecretValue::new(value));
+        } else {
+            tracing::warn!(name = row.name, "a secret was sealed with another master key");
+        }
+    }
+    Ok(stored)
+}
+
 impl Host {
     /// Looks every secret up again that a policy names: a value that has come, gone or changed counts from now on.
     pub fn refresh_secrets(&self) {
         let _refreshing = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = self.sources.read(self.registry.load().secret_names());
+        let fresh = self.sources.read(self.registry.load().secret_names(), &self.stored.load());
         if **self.secrets.load() != fresh {
             self.secrets.store(Arc::new(fresh));
         }
@@ -85,7 +109,7 @@ impl Host {
             // Those of the old packs, too: requests that have begun may still want them.
             let before = host.registry.load();
             let names = before.secret_names().chain(registry.secret_names());
-            host.secrets.store(Arc::new(host.sources.read(names)));
+            host.secrets.store(Arc::new(host.sources.read(names, &host.stored.load())));
             host.registry.store(Arc::new(registry));
         });
         installing.await.context("looking secrets up")
@@ -97,6 +121,25 @@ impl Host {
         let (answer, answered) = oneshot::channel();
         self.looks.send(answer).await.context("this host is stopping")?;
         answered.await.context("this host is stopping")
+    }
+
+    /// Reads the secrets of the database again.
+    pub async fn load_stored_secrets(&self) -> Result<()> {
+        let stored = stored_secrets(&self.pool, &self.master_key).await?;
+        if **self.stored.load() != stored {
+            self.stored.store(Arc::new(stored));
+        }
+        Ok(())
+    }
+
+    /// Keeps a secret that a handshake brought, sealed, and has it in force; `false` when there is one already.
+    pub async fn keep_secret(&self, name: &str, value: &SecretValue) -> Result<bool> {
+        let sealed = self.master_key.seal(value.bytes(), secret_seal(name))?;
+        let first = secrets::keep_brought(&self.pool, name, &sealed, self.clock.now()).await?;
+        self.load_stored_secrets().await?;
+        self.refresh_secrets();
+        tracing::info!(name, first, "a handshake brought a secret");
+        Ok(first)
     }
 
     /// The secrets that policies name and nobody has provided.

@@ -51,6 +51,8 @@ pub mod json;
 pub mod model;
 /// Every setting and limit.
 pub mod config;
+/// What senders publish: certificates, key sets (reqwest).
+pub mod fetch;
 /// Counters and durations (prometheus-client).
 pub mod metrics;
 /// Hearing that files have changed (notify).

@@ -21,6 +21,7 @@ pub enum Outcome {
     UnknownKey,
     Paused,
     PackRefused,
+    KeysUnavailable,
     SecretMissing,
     BadMethod,
     UnsupportedMedia,
@@ -41,7 +42,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Accepted,
         Self::Duplicate,
         Self::Ignored,
@@ -49,6 +50,7 @@ impl Outcome {
         Self::UnknownKey,
         Self::Paused,
         Self::PackRefused,
+        Self::KeysUnavailable,
         Self::SecretMissing,
         Self::BadMethod,
         Self::UnsupportedMedia,
@@ -77,6 +79,7 @@ impl Outcome {
             Self::UnknownKey => "unknown_key",
             Self::Paused => "paused",
             Self::PackRefused => "pack_refused",
+            Self::KeysUnavailable => "keys_unavailable",
             Self::SecretMissing => "secret_missing",
             Self::BadMethod => "bad_method",
             Self::UnsupportedMedia => "unsupported_media",

@@ -7,7 +7,10 @@ mod refusal;
 pub mod rehearse;
 mod source;
 
-use std::{net::IpAddr, time::Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use axum::body::Body;
 use http::request::Parts;
@@ -18,7 +21,7 @@ use uuid::Uuid;
 
 use self::body::Arrival;
 pub use self::{
-    judge::{Judged, Limits, authenticate, handshake, judge},
+    judge::{Judged, Limits, authenticate, handshake, judge, wanted},
     refusal::{Problem, Refusal},
     source::source_of,
 };
@@ -33,6 +36,9 @@ use crate::{
     store::batch::Stored,
     verify::handshake::Shaken,
 };
+
+/// Keys that were fetched so lately are not fetched again for a signature that they don't fit.
+const KEYS_AGE_MIN: Duration = Duration::from_mins(1);
 
 /// What goes back to the sender.
 #[derive(Debug)]
@@ -102,7 +108,7 @@ async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow
     let mut body = Arrival::Streaming(body);
     if !policy.handshakes.is_empty() {
         body = body.read_early(&mut request, policy, &host.config).await;
-        if let Some(shaken) = shake(host, endpoint, &known, &request)? {
+        if let Some(shaken) = shake(host, endpoint, &known, &request).await? {
             return Ok(Ended::Shaken(shaken));
         }
     }
@@ -114,8 +120,8 @@ async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow
         return Err(Refusal::address(request.source_ip));
     }
     host.limits.admit(request.source_ip).map_err(Refusal::over_host_limit)?;
-    authenticate(&endpoint.target, &request, &host.public_url, &secrets, host.clock.now())?;
-    log.verified = policy.verify.needs_secret();
+    believe(host, &endpoint.target, &request, &secrets).await?;
+    log.verified = policy.verify.verifies();
     if let Some(limit) = &endpoint.limit {
         limit.admit().map_err(Refusal::over_trigger_limit)?;
     }
@@ -167,14 +173,54 @@ fn open(endpoint: &Endpoint, known: &Secrets) -> Result<Vec<SecretValue>, Refusa
     Ok(secrets)
 }
 
-/// The answer to a handshake, when the request is one that the policy declares.
-fn shake(
+/// The answer to a handshake, when the request is one that the policy declares. A secret that it brings is kept first.
+async fn shake(
     host: &Host,
     endpoint: &Endpoint,
     known: &Secrets,
     request: &Inbound,
 ) -> Result<Option<Shaken>, Refusal> {
-    handshake(&endpoint.target, request, &host.public_url, known, host.clock.now())
+    let Endpoint { target, .. } = endpoint;
+    // What has to be fetched is fetched for deliveries; no sender's handshake is signed so.
+    let shaken = handshake(target, request, &host.public_url, None, known, host.clock.now())?;
+    let Some(Shaken { store: Some(secret), .. }) = &shaken else { return Ok(shaken) };
+    let Some(name) = target.policy().secrets.first() else { return Ok(None) };
+    match host.keep_secret(name, secret).await {
+        Ok(true) => Ok(shaken),
+        // Somebody else was first: this one is a stranger.
+        Ok(false) => Ok(None),
+        Err(error) => {
+            tracing::error!(name, error = %format!("{error:#}"), "a secret that a handshake brought can't be kept");
+            Err(Refusal::store_away())
+        }
+    }
+}
+
+/// Signature and freshness. Keys that the sender publishes are fetched before, and once more where they are not the
+/// ones that it signs with by now.
+async fn believe(
+    host: &Host,
+    target: &Target,
+    request: &Inbound,
+    secrets: &[SecretValue],
+) -> Result<(), Refusal> {
+    let check = |fetched: Option<&str>| {
+        authenticate(target, request, &host.public_url, fetched, secrets, host.clock.now())
+    };
+    let Some(url) = wanted(target, request, &host.public_url)? else { return check(None) };
+    let fetch = async |newer_than| {
+        let fetched = host.fetcher.get(&url, newer_than).await;
+        fetched.map_err(|error| Refusal::keys_unavailable(&format!("{error:#}")))
+    };
+    let first = fetch(None).await?;
+    let checked = check(Some(&first));
+    match checked {
+        Err(refusal) if refusal.outcome == Outcome::BadSignature => {
+            let second = fetch(Some(KEYS_AGE_MIN)).await?;
+            if second == first { Err(refusal) } else { check(Some(&second)) }
+        }
+        checked => checked,
+    }
 }
 
 /// Method, content type and encoding.

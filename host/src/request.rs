@@ -85,6 +85,33 @@ pub fn rfc3339(at: OffsetDateTime) -> String {
     at.format(&Rfc3339).unwrap_or_default()
 }
 
+/// Fields of a form; one with more is refused.
+pub const FORM_FIELDS_MAX: usize = 1000;
+
+/// The fields of `application/x-www-form-urlencoded`, in order, decoded; an error says why it is none.
+pub fn form_fields(body: &[u8]) -> Result<Vec<(String, String)>, String> {
+    let text = std::str::from_utf8(body).map_err(|_| "the body is no form: it is not UTF-8".to_owned())?;
+    let mut fields = Vec::new();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        if fields.len() == FORM_FIELDS_MAX {
+            return Err(format!("the form has more than {FORM_FIELDS_MAX} fields"));
+        }
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        fields.push((form_decoded(name).into_owned(), form_decoded(value).into_owned()));
+    }
+    Ok(fields)
+}
+
+/// Pairs as they stand in a URL behind the question mark.
+pub fn query_text(pairs: &[(String, String)]) -> Option<String> {
+    let encode = |text: &str| {
+        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    };
+    let pairs: Vec<_> =
+        pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    (!pairs.is_empty()).then(|| pairs.join("&"))
+}
+
 /// `a+b%20c` as `a b c`.
 fn form_decoded(text: &str) -> Cow<'_, str> {
     if text.contains('+') {

@@ -49,6 +49,11 @@ impl Secrets {
         names.iter().flat_map(|name| self.values(name)).cloned().collect()
     }
 
+    /// One more value of a name, older than those that are there.
+    pub fn add(&mut self, name: impl Into<String>, value: SecretValue) {
+        self.0.entry(name.into()).or_default().push(value);
+    }
+
     pub fn insert(&mut self, name: impl Into<String>, values: Vec<SecretValue>) {
         self.0.insert(name.into(), values);
     }
@@ -67,10 +72,16 @@ pub struct SecretSources {
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 impl SecretSources {
-    /// Looks every one of `names` up: in the environment first, then in the folder.
-    pub fn read<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Secrets {
+    /// Looks every one of `names` up: among what the host has stored first, then in the environment, then in the
+    /// folder.
+    pub fn read<'a>(&self, names: impl IntoIterator<Item = &'a str>, stored: &Secrets) -> Secrets {
         let mut secrets = Secrets::default();
         for name in names {
+            let own = stored.values(name);
+            if !own.is_empty() {
+                secrets.insert(name, own.to_vec());
+                continue;
+            }
             let values = match self.environment.get(&name.replace('-', "_")) {
                 Some(text) => values_of(text),
                 None => self.read_file(name),
@@ -102,13 +113,30 @@ impl SecretSources {
     }
 }
 
-/// One value a line; an empty line is none.
+/// One value a line; an empty line is none. What stands between `-----BEGIN` and `-----END` is one value (PEM), and a
+/// text that is one JSON document is one, too (a JWK set).
 fn values_of(text: &str) -> Vec<SecretValue> {
-    text.lines()
-        .map(|line| line.trim_end_matches('\r'))
-        .filter(|line| !line.is_empty())
-        .map(SecretValue::new)
-        .collect()
+    if text.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
+        return vec![SecretValue::new(text.trim())];
+    }
+    let mut values = Vec::new();
+    let mut block: Option<String> = None;
+    for line in text.lines().map(|line| line.trim_end_matches('\r')) {
+        if let Some(open) = &mut block {
+            open.push_str(line);
+            open.push('\n');
+            if line.starts_with("-----END") {
+                values.extend(block.take().map(SecretValue::new));
+            }
+        } else if line.starts_with("-----BEGIN") {
+            block = Some(format!("{line}\n"));
+        } else if !line.is_empty() {
+            values.push(SecretValue::new(line));
+        }
+    }
+    // Never closed: whoever reads it says that it is none.
+    values.extend(block.map(SecretValue::new));
+    values
 }
 
 /// The key that seals what the host must be able to read again (endpoint keys).
@@ -242,6 +270,20 @@ mod tests {
         assert_eq!(key.len(), 35);
         assert!(key.strip_prefix("wh_").unwrap().bytes().all(|byte| byte.is_ascii_alphanumeric()));
         assert_ne!(key, endpoint_key().unwrap());
+    }
+
+    #[test]
+    fn a_value_is_a_line_a_pem_block_or_a_json_document() {
+        let values = |text: &str| {
+            let values =
+                values_of(text).into_iter().map(|value| String::from_utf8(value.bytes().to_vec()).unwrap());
+            values.collect::<Vec<_>>()
+        };
+        let pem = "-----BEGIN PUBLIC KEY-----\nAAAA\nBBBB\n-----END PUBLIC KEY-----\n";
+        assert_eq!(values("new\r\n\nold\n"), ["new", "old"]);
+        assert_eq!(values(&format!("{pem}old\n{pem}")), [pem, "old", pem]);
+        assert_eq!(values("{\"keys\":\n []}\n"), ["{\"keys\":\n []}"]);
+        assert_eq!(values("{not json\nnew"), ["{not json", "new"]);
     }
 
     #[test]

@@ -156,6 +156,41 @@ impl JsonPath {
         }
     }
 
+    /// Everything that it selects, in order.
+    pub fn all<'a>(&self, payload: &'a Value) -> Vec<&'a Value> {
+        match self.select(payload) {
+            Selected::Many(members) => members,
+            Selected::Nothing | Selected::One(_) => self.value(payload).into_iter().collect(),
+        }
+    }
+
+    /// Puts a value in the place of the one that is there, or beside its siblings; whether there was a place.
+    pub fn set(&self, payload: &mut Value, fresh: Value) -> bool {
+        let Query::Singular(steps) = &self.query else { return false };
+        let Some((last, way)) = steps.split_last() else { return false };
+        let parent = way.iter().try_fold(payload, |value, step| match (step, value) {
+            (Step::Name(name), Value::Object(members)) => members.get_mut(name),
+            (Step::Index(index), Value::Array(items)) => items.get_mut(usize::try_from(*index).ok()?),
+            _ => None,
+        });
+        match (last, parent) {
+            (Step::Name(name), Some(Value::Object(members))) => {
+                members.insert(name.clone(), fresh);
+                true
+            }
+            (Step::Index(index), Some(Value::Array(items))) => {
+                match usize::try_from(*index).ok().and_then(|index| items.get_mut(index)) {
+                    Some(item) => {
+                        *item = fresh;
+                        true
+                    }
+                    None => false,
+                }
+            }
+            _ => false,
+        }
+    }
+
     /// The one value of a singular path.
     pub fn value<'a>(&self, payload: &'a Value) -> Option<&'a Value> {
         match &self.query {

@@ -18,7 +18,8 @@ use tokio::{
 use crate::{
     clock::Clock,
     config::{Config, Environment},
-    host::{Host, Watching},
+    fetch::Fetcher,
+    host::{self, Host, Watching},
     ingest::{Ingest, Writers},
     limits::{HostLimits, Sampler},
     metrics::Metrics,
@@ -89,7 +90,8 @@ impl Running {
         let registry = Registry::build(loaded, &nothing, true, keyring);
         let registry = registry.await.context("issuing endpoint keys")?;
         let sources = config.secret_sources(environment);
-        let secrets = sources.read(registry.secret_names());
+        let stored = host::stored_secrets(&pool, &master_key).await?;
+        let secrets = sources.read(registry.secret_names(), &stored);
         let (ingest, writers) = Ingest::start(&config, &database, &clock);
         let (looks, asks) = mpsc::channel(LOOKS_MAX);
         let host = Arc::new(Host {
@@ -99,9 +101,11 @@ impl Running {
             registry: ArcSwap::from_pointee(registry),
             secrets: ArcSwap::from_pointee(secrets),
             sources,
+            stored: ArcSwap::from_pointee(stored),
             master_key,
             ingest,
             pool,
+            fetcher: Fetcher::new(config.pinned_urls.clone())?,
             metrics,
             watching: ArcSwap::default(),
             looks,
@@ -171,6 +175,10 @@ async fn refresh_secrets(host: Arc<Host>) {
     let mut ticks = interval(SECRETS_INTERVAL);
     loop {
         ticks.tick().await;
+        // The database may be away: what is known stays known.
+        if let Err(error) = host.load_stored_secrets().await {
+            tracing::debug!(error = %format!("{error:#}"), "secrets of the database can't be read");
+        }
         let host = host.clone();
         // Files are read: that may wait for a disk.
         if tokio::task::spawn_blocking(move || host.refresh_secrets()).await.is_err() {

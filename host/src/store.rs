@@ -6,6 +6,7 @@ pub mod endpoints;
 pub mod event_keys;
 pub mod events;
 pub mod requests;
+pub mod secrets;
 pub mod tokens;
 
 use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};

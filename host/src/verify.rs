@@ -3,25 +3,76 @@
 pub mod digest;
 pub mod handshake;
 pub mod hmac;
+pub mod jwt;
+pub mod keys;
+pub mod public_key;
 pub mod signature;
 pub mod template;
 pub mod token;
 
-use std::cell::OnceCell;
+use std::{borrow::Cow, cell::OnceCell};
 
 use http::HeaderMap;
 use serde_json::Value;
+use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
 
-use crate::{json, model::Outcome, request::Inbound, secret::SecretValue};
+use self::{
+    digest::{Encoding, Hash},
+    jwt::Keys,
+    public_key::{Kind, RsaKey},
+    signature::{Place, TimestampPlace},
+};
+use crate::{
+    json,
+    model::Outcome,
+    request::{self, Inbound},
+    secret::SecretValue,
+    selector::JsonPath,
+};
 
 /// How a trigger's requests are verified.
 #[derive(Clone, Debug)]
 pub enum Verify {
     /// Said in so many words: only the secret URL protects this trigger.
     Nothing,
+    Declared(Box<Declared>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Declared {
+    pub scheme: Scheme,
+    /// Every item of a batch is checked, and there must be one; `$` in the declaration is the item.
+    pub each: Option<JsonPath>,
+    /// A digest of the body that lies beside it, and is signed itself.
+    pub body_digest: Option<BodyDigest>,
+    pub url: UrlForms,
+    /// A handshake makes MACs for strangers: see [`handshake::is_challenge`].
+    pub refuses_challenges: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum Scheme {
     Hmac(hmac::Hmac),
     Token(token::Token),
+    PublicKey(public_key::PublicKeyRule),
+    Jwt(jwt::Jwt),
+}
+
+#[derive(Clone, Debug)]
+pub struct BodyDigest {
+    pub place: Place,
+    pub hash: Hash,
+    pub encoding: Encoding,
+}
+
+/// What `{url}` may stand for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UrlForms {
+    #[default]
+    Exact,
+    /// Some senders name the port that goes without saying, some don't.
+    WithAndWithoutPort,
 }
 
 /// Why a request is not believed; the detail is for the request log, never for the sender.
@@ -41,22 +92,62 @@ impl Unverified {
     }
 }
 
+/// Items of a batch that are checked, one by one.
+const ITEMS_MAX: usize = 10_000;
+
 impl Verify {
-    /// Where a sender shows its secret in the clear, if it does.
-    pub const fn token_place(&self) -> Option<&signature::Place> {
+    /// A scheme, and nothing about it.
+    pub fn of(scheme: Scheme) -> Self {
+        Self::Declared(Box::new(Declared {
+            scheme,
+            each: None,
+            body_digest: None,
+            url: UrlForms::Exact,
+            refuses_challenges: false,
+        }))
+    }
+
+    fn scheme(&self) -> Option<&Scheme> {
         match self {
-            Self::Token(token) => Some(&token.place),
-            Self::Nothing | Self::Hmac(_) => None,
+            Self::Nothing => None,
+            Self::Declared(declared) => Some(&declared.scheme),
+        }
+    }
+
+    /// The word that stands for it in a declaration.
+    pub fn word(&self) -> &'static str {
+        match self.scheme() {
+            None => "none",
+            Some(Scheme::Hmac(rule)) => match rule.keying {
+                hmac::Keying::Keyed => "hmac",
+                hmac::Keying::Plain => "hash",
+            },
+            Some(Scheme::Token(_)) => "token",
+            Some(Scheme::PublicKey(rule)) => match rule.kind {
+                Kind::Ed25519(_) => "ed25519",
+                Kind::Ecdsa => "ecdsa",
+                Kind::Rsa { .. } => "rsa",
+            },
+            Some(Scheme::Jwt(_)) => "jwt",
+        }
+    }
+
+    /// Where a sender shows its secret in the clear, if it does.
+    pub fn token_place(&self) -> Option<&Place> {
+        match self.scheme() {
+            Some(Scheme::Token(token)) => Some(&token.place),
+            _ => None,
         }
     }
 
     /// Where a sender's proof lies: its secret, or its signature.
-    const fn proof(&self) -> Option<&signature::Place> {
-        match self {
-            Self::Nothing => None,
-            Self::Hmac(hmac) => Some(&hmac.signature.place),
-            Self::Token(token) => Some(&token.place),
-        }
+    fn proof(&self) -> Option<&Place> {
+        Some(match self.scheme()? {
+            Scheme::Hmac(rule) => &rule.signing.signature.place,
+            Scheme::PublicKey(rule) => &rule.signing.signature.place,
+            Scheme::Token(token) => &token.place,
+            Scheme::Jwt(jwt) => &jwt.place,
+        })
     }
 
     pub fn is_proof_header(&self, name: &str) -> bool {
@@ -64,13 +155,91 @@ impl Verify {
     }
 
     pub fn is_proof_parameter(&self, name: &str) -> bool {
-        matches!(self.proof(), Some(signature::Place::Query(own)) if own == name)
+        matches!(self.proof(), Some(Place::Query(own)) if own == name)
     }
 
-    pub const fn needs_secret(&self) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Hmac(_) | Self::Token(_) => true,
+    /// Whether a request has to prove anything.
+    pub const fn verifies(&self) -> bool {
+        matches!(self, Self::Declared(_))
+    }
+
+    /// Whether something of the host's own has to be there for it.
+    pub fn needs_secret(&self) -> bool {
+        match self.scheme() {
+            None => false,
+            Some(Scheme::PublicKey(rule)) => {
+                !matches!(rule.kind, Kind::Rsa { key: RsaKey::Certificate(_), .. })
+            }
+            Some(Scheme::Jwt(jwt)) => {
+                matches!(jwt.keys, Keys::Secrets) || jwt.algorithms.contains(&jwt::Algorithm::Hs256)
+            }
+            Some(Scheme::Hmac(_) | Scheme::Token(_)) => true,
+        }
+    }
+
+    /// Whether only the sender can make what is checked: then the secret is a public key.
+    pub fn is_asymmetric(&self) -> bool {
+        match self.scheme() {
+            Some(Scheme::PublicKey(_)) => true,
+            Some(Scheme::Jwt(jwt)) => !jwt.algorithms.contains(&jwt::Algorithm::Hs256),
+            _ => false,
+        }
+    }
+
+    /// The key of a shared secret, for an answer's MAC; `None` where there is no shared one, or it is not encoded so.
+    pub fn mac_key(&self, secret: &SecretValue) -> Option<Vec<u8>> {
+        match self.scheme()? {
+            Scheme::Hmac(rule) => rule.secret.key(secret.bytes()),
+            Scheme::Jwt(jwt) => jwt.secret.key(secret.bytes()),
+            Scheme::Token(_) => Some(secret.bytes().to_vec()),
+            Scheme::PublicKey(_) => None,
+        }
+    }
+
+    /// From now on a message that a handshake could have been asked to sign is no signed delivery.
+    pub fn refuse_challenges(&mut self) {
+        if let Self::Declared(declared) = self {
+            declared.refuses_challenges = true;
+        }
+    }
+
+    /// The public key that a host is told, where `secret` stands for the private one of a sender in tests.
+    pub fn public_half(&self, secret: &SecretValue) -> Option<SecretValue> {
+        match self.scheme()? {
+            Scheme::PublicKey(rule) => {
+                public_key::private::public(&rule.kind, secret.bytes()).map(SecretValue::new)
+            }
+            Scheme::Hmac(_) | Scheme::Token(_) | Scheme::Jwt(_) => None,
+        }
+    }
+
+    /// Where the time lies in the body, if it does, with its unit: a sender writes it there before it signs.
+    pub fn time_in_body(&self) -> Option<(&JsonPath, signature::Unit)> {
+        let signing = match self.scheme()? {
+            Scheme::Hmac(rule) => &rule.signing,
+            Scheme::PublicKey(rule) => &rule.signing,
+            Scheme::Token(_) | Scheme::Jwt(_) => return None,
+        };
+        match signing.timestamp.as_ref()? {
+            signature::TimestampRule { place: TimestampPlace::At(Place::Json(path)), unit, .. } => {
+                Some((path, *unit))
+            }
+            _ => None,
+        }
+    }
+
+    /// What has to be fetched before the request can be checked: a certificate, or a set of keys.
+    pub fn wanted(&self, seen: &Seen<'_>) -> Result<Option<String>, Unverified> {
+        match self.scheme() {
+            Some(Scheme::PublicKey(public_key::PublicKeyRule {
+                kind: Kind::Rsa { key: RsaKey::Certificate(rule), .. },
+                ..
+            })) => rule.url(seen).map(Some),
+            Some(Scheme::Jwt(jwt)) => Ok(match &jwt.keys {
+                Keys::Jwks(url) => Some(url.clone()),
+                Keys::Secrets => None,
+            }),
+            _ => Ok(None),
         }
     }
 
@@ -83,18 +252,120 @@ impl Verify {
     ) -> Result<(), Unverified> {
         match self {
             Self::Nothing => Ok(()),
-            Self::Hmac(hmac) => hmac.check(seen, secrets, now),
-            Self::Token(token) => token.check(seen, secrets),
+            Self::Declared(declared) => declared.check(seen, secrets, now),
         }
     }
 
     /// Adds to a request what its sender would: for `send`, `demo` and `pack test`.
     pub fn sign(&self, seen: &Seen<'_>, secret: &SecretValue, now: OffsetDateTime) -> Result<Signed, String> {
-        match self {
-            Self::Nothing => Ok(Signed::default()),
-            Self::Hmac(hmac) => hmac.sign(seen, secret, now),
-            Self::Token(token) => token.sign(secret),
+        let Self::Declared(declared) = self else { return Ok(Signed::default()) };
+        if declared.each.is_some() && !matches!(declared.scheme, Scheme::Token(_)) {
+            return Err(
+                "each item of this sender's batches is signed; write the signatures yourself".to_owned()
+            );
         }
+        let mut beside = Vec::new();
+        if let Some(BodyDigest { place: Place::Query(name), hash, encoding }) = &declared.body_digest {
+            beside.push((name.clone(), encoding.encode(&hash.digest(&seen.request.body))));
+        }
+        let mut request = Cow::Borrowed(seen.request);
+        for (name, value) in &beside {
+            let query = request::query_text(&[(name.clone(), value.clone())]);
+            let own = request.query.clone();
+            request.to_mut().query = own.map_or_else(
+                || query.clone(),
+                |own| Some(format!("{own}&{}", query.clone().unwrap_or_default())),
+            );
+        }
+        let seen = Seen::new(&request, seen.public_url);
+        let mut signed = match &declared.scheme {
+            Scheme::Hmac(rule) => rule.sign(&seen, secret, now)?,
+            Scheme::Token(token) => token.sign(secret)?,
+            Scheme::PublicKey(rule) => rule.sign(&seen, secret, now)?,
+            Scheme::Jwt(jwt) => jwt.sign(&seen, secret, now)?,
+        };
+        beside.append(&mut signed.query);
+        signed.query = beside;
+        Ok(signed)
+    }
+}
+
+impl Declared {
+    fn check(&self, seen: &Seen<'_>, secrets: &[SecretValue], now: OffsetDateTime) -> Result<(), Unverified> {
+        if let Some(rule) = &self.body_digest {
+            rule.check(seen)?;
+        }
+        let Some(each) = &self.each else { return self.check_one(seen, secrets, now) };
+        let json = seen.json().ok_or_else(|| Unverified::bad("the body is no JSON"))?;
+        let items = each.all(json);
+        if items.is_empty() {
+            return Err(Unverified::bad(format!("the body has no item at {}", each.text())));
+        }
+        if items.len() > ITEMS_MAX {
+            return Err(Unverified::bad(format!("more than {ITEMS_MAX} items at {}", each.text())));
+        }
+        for item in items {
+            self.check_one(&seen.item(item), secrets, now)?;
+        }
+        Ok(())
+    }
+
+    /// Under any of the forms that the URL may have.
+    fn check_one(
+        &self,
+        seen: &Seen<'_>,
+        secrets: &[SecretValue],
+        now: OffsetDateTime,
+    ) -> Result<(), Unverified> {
+        if self.refuses_challenges
+            && let Scheme::Hmac(rule) = &self.scheme
+            && rule.message(seen).is_some_and(|message| handshake::is_challenge(&message))
+        {
+            return Err(Unverified::bad("what is signed could have been signed by the handshake"));
+        }
+        let checked = self.scheme.check(seen, secrets, now);
+        match (&checked, self.url) {
+            (Err(Unverified { outcome: Outcome::BadSignature, .. }), UrlForms::WithAndWithoutPort) => {
+                match other_form(seen.public_url) {
+                    Some(other) => self.scheme.check(&seen.at(&other), secrets, now),
+                    None => checked,
+                }
+            }
+            _ => checked,
+        }
+    }
+}
+
+impl Scheme {
+    fn check(&self, seen: &Seen<'_>, secrets: &[SecretValue], now: OffsetDateTime) -> Result<(), Unverified> {
+        match self {
+            Self::Hmac(rule) => rule.check(seen, secrets, now),
+            Self::Token(token) => token.check(seen, secrets),
+            Self::PublicKey(rule) => rule.check(seen, secrets, now),
+            Self::Jwt(jwt) => jwt.check(seen, secrets, now),
+        }
+    }
+}
+
+impl BodyDigest {
+    fn check(&self, seen: &Seen<'_>) -> Result<(), Unverified> {
+        let text = self.place.one(seen).map_err(Unverified::bad)?;
+        let own = self.hash.digest(&seen.request.body);
+        let same = self.encoding.decode(&text).is_some_and(|told| own.ct_eq(&told).into());
+        if same { Ok(()) } else { Err(Unverified::bad("the digest beside the body is not that of the body")) }
+    }
+}
+
+/// `https://a.example` as `https://a.example:443`, and the other way round; `None` where the port is another one.
+fn other_form(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let port = if scheme == "https" { ":443" } else { ":80" };
+    let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let bare = host.rsplit_once(']').map_or(host, |(_, after)| after);
+    match host.strip_suffix(port) {
+        Some(host) => Some(format!("{scheme}://{host}{path}")),
+        None if bare.contains(':') => None,
+        None => Some(format!("{scheme}://{host}{port}{path}")),
     }
 }
 
@@ -103,6 +374,9 @@ impl Verify {
 pub struct Signed {
     pub headers: HeaderMap,
     pub query: Vec<(String, String)>,
+    /// Texts that belong into the body's JSON, and fields of a form.
+    pub json: Vec<(JsonPath, String)>,
+    pub form: Vec<(String, String)>,
 }
 
 /// A request as verification looks at it: raw, with its JSON parsed at most once and only when a rule asks.
@@ -111,17 +385,63 @@ pub struct Seen<'a> {
     pub request: &'a Inbound,
     /// The host's configured public URL, without a trailing slash; never a guess from `Host`.
     pub public_url: &'a str,
+    /// What was to be fetched, see [`Verify::wanted`].
+    pub fetched: Option<&'a str>,
+    item: Option<&'a Value>,
     json: OnceCell<Option<Value>>,
+    form: OnceCell<Result<Vec<(String, String)>, String>>,
 }
 
 impl<'a> Seen<'a> {
     pub const fn new(request: &'a Inbound, public_url: &'a str) -> Self {
-        Self { request, public_url, json: OnceCell::new() }
+        Self { request, public_url, fetched: None, item: None, json: OnceCell::new(), form: OnceCell::new() }
     }
 
-    /// The body as JSON; `None` when it isn't.
+    #[must_use]
+    pub fn with(self, fetched: Option<&'a str>) -> Self {
+        Self { fetched, ..self }
+    }
+
+    /// The same with `$` for one item of its batch.
+    fn item<'b>(&'b self, item: &'b Value) -> Seen<'b> {
+        Seen { item: Some(item), ..Seen::new(self.request, self.public_url).with(self.fetched) }
+    }
+
+    /// The same under another public URL.
+    fn at<'b>(&'b self, public_url: &'b str) -> Seen<'b> {
+        Seen { item: self.item, ..Seen::new(self.request, public_url).with(self.fetched) }
+    }
+
+    /// The body (or the item) as JSON; `None` when it isn't.
     pub fn json(&self) -> Option<&Value> {
-        self.json.get_or_init(|| json::parse(&self.request.body).ok()).as_ref()
+        match self.item {
+            Some(item) => Some(item),
+            None => self.json.get_or_init(|| json::parse(&self.request.body).ok()).as_ref(),
+        }
+    }
+
+    /// The text or number that lies there.
+    pub fn text_at(&self, path: &JsonPath) -> Result<String, String> {
+        match self.json().and_then(|json| path.value(json)) {
+            Some(Value::String(text)) => Ok(text.clone()),
+            Some(Value::Number(number)) => Ok(number.to_string()),
+            _ => Err(format!("the body has no text at {}", path.text())),
+        }
+    }
+
+    /// The fields of a form, in order, decoded.
+    pub fn form(&self) -> Result<&[(String, String)], String> {
+        let fields = self.form.get_or_init(|| request::form_fields(&self.request.body));
+        fields.as_deref().map_err(Clone::clone)
+    }
+
+    /// The only value of a field.
+    pub fn form_value(&self, name: &str) -> Result<Option<&str>, String> {
+        let mut values = self.form()?.iter().filter(|(own, _)| own == name);
+        match (values.next(), values.next()) {
+            (Some(_), Some(_)) => Err(format!("the form has the field {name} twice")),
+            (found, _) => Ok(found.map(|(_, value)| value.as_str())),
+        }
     }
 
     /// The public URL of this very request: base, path and query.
@@ -130,6 +450,24 @@ impl<'a> Seen<'a> {
         match query {
             Some(query) => format!("{}{path}?{query}", self.public_url),
             None => format!("{}{path}", self.public_url),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::other_form;
+
+    #[test]
+    fn the_port_that_goes_without_saying_is_said_and_left_out() {
+        for (one, other) in [
+            ("https://a.example", Some("https://a.example:443")),
+            ("https://a.example:443/x", Some("https://a.example/x")),
+            ("http://a.example/x", Some("http://a.example:80/x")),
+            ("https://[2001:db8::1]/x", Some("https://[2001:db8::1]:443/x")),
+            ("https://a.example:8443", None),
+        ] {
+            assert_eq!(other_form(one).as_deref(), other, "{one}");
         }
     }
 }

@@ -125,7 +125,7 @@ fn whole(criterion: &mut Criterion, case: &Case, github: &Arc<Pack>) {
         [("whole/trigger", Target::Trigger(push)), ("whole/pack", Target::Pack(github.clone()))]
     {
         let receive = || {
-            authenticate(&target, request, PUBLIC_URL, &secrets, NOW).unwrap();
+            authenticate(&target, request, PUBLIC_URL, None, &secrets, NOW).unwrap();
             at_once(judge(&target, request, Coding::of(&request.headers).unwrap(), limits)).unwrap()
         };
         assert_eq!(receive().events.len(), 1, "a push is one event");

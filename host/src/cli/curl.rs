@@ -16,7 +16,7 @@ pub(super) fn line(host: &Host) -> Option<String> {
             let endpoints = registry.endpoints_of(target.owner_ref());
             let Some(key) = endpoints.iter().find_map(|endpoint| endpoint.key.as_deref()) else { continue };
             let path = format!("/api/v1/webhooks/{key}");
-            let rank = (target.policy().verify.needs_secret(), case.request.body.len());
+            let rank = (target.policy().verify.verifies(), case.request.body.len());
             if best.as_ref().is_some_and(|(signed, length, _)| (*signed, *length) <= rank)
                 || case.request.body.len() > 1500
             {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::{Environment, LogFormat},
+    config::{Config, Environment, LogFormat},
     model::Outcome,
     pack::{self, Pack, Reader, cases, diagnostics::Report},
     registry::Target,
@@ -32,6 +32,7 @@ use crate::{
         requests::{self, RequestRow},
     },
     telemetry,
+    verify::{Seen, public_key::private},
     wasm::Purpose,
 };
 
@@ -76,7 +77,9 @@ async fn in_folder(setup: &Setup, args: Args, folder: &Path) -> Result<ExitCode>
     let reader = Reader { limits: &config, sandbox: &sandbox };
     let loaded =
         pack::load_all(&config.packs, &config.packs.to_string_lossy(), reader).map_err(anyhow::Error::msg)?;
-    let environment = with_secrets(&setup.environment, &loaded.packs().cloned().collect::<Vec<_>>());
+    let packs: Vec<_> = loaded.packs().cloned().collect();
+    pin(&mut config, &packs, folder)?;
+    let environment = with_secrets(&setup.environment, &packs);
     output::line("Starting a host on a fresh store …");
     let started = async { Running::start(config, &environment, Clock::System).await };
     let running = tokio::select! {
@@ -117,6 +120,25 @@ async fn free(address: SocketAddr) -> Result<SocketAddr> {
         }
         Err(error) => Err(error).with_context(|| format!("listening on {address}")),
     }
+}
+
+/// Certificates that cases name lie nowhere but here.
+fn pin(config: &mut Config, packs: &[Arc<Pack>], folder: &Path) -> Result<()> {
+    let file = folder.join("certificate.pem");
+    std::fs::write(&file, private::CERTIFICATE).with_context(|| file.display().to_string())?;
+    for pack in packs {
+        let secrets = cases::secrets(pack);
+        for case in cases::read(pack, "", config, &mut Report::default()) {
+            let policy = pack.trigger(&case.target_ref).map_or(&pack.policy, |trigger| &trigger.policy);
+            let now = time::OffsetDateTime::UNIX_EPOCH;
+            let Ok(outgoing) = case.outgoing(policy, &secrets, "", "", now) else { continue };
+            let request = case.inbound(&outgoing, "", now);
+            if let Ok(Some(url)) = policy.verify.wanted(&Seen::new(&request, "")) {
+                config.pinned_urls.insert(url, file.clone());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn with_secrets(environment: &Environment, packs: &[Arc<Pack>]) -> Environment {

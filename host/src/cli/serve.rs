@@ -119,7 +119,7 @@ fn endpoints(host: &Host) {
                 |key| host.webhook_url(key),
             );
             let verify =
-                if endpoint.target.policy().verify.needs_secret() { "signed" } else { "secret URL only" };
+                if endpoint.target.policy().verify.verifies() { "signed" } else { "secret URL only" };
             rows.push(vec![owner_ref.to_owned(), verify.to_owned(), url]);
         }
     }

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
     use crate::{
         request::tests::post,
-        verify::{signature::Place, token::Token},
+        verify::{Scheme, signature::Place, token::Token},
     };
 
     #[test]
@@ -59,7 +59,7 @@ mod tests {
         );
         request.query = Some("a=1%202&b&key=x".to_owned());
         let seen = |place: Place| {
-            let verify = Verify::Token(Token { place, prefix: None });
+            let verify = Verify::of(Scheme::Token(Token { place, prefix: None, basic: false }));
             let given =
                 Given { request: &request, trigger_ref: "t.one", verify: &verify, payload: &Value::Null };
             let delivery = delivery(&given, Bytes::new());

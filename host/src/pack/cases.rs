@@ -14,8 +14,9 @@ use super::{Pack, diagnostics::Place};
 use crate::{
     model::Outcome,
     policy::Policy,
-    request::Inbound,
+    request::{Inbound, query_text},
     secret::{SecretValue, Secrets},
+    selector::JsonPath,
     verify::Seen,
 };
 
@@ -88,14 +89,27 @@ pub struct Outgoing {
     pub body: Bytes,
 }
 
-/// What every secret of a pack is while its cases run: the same each time, and valid as text, hex and base64.
+/// What every secret of a pack is while its cases run: the same each time, and valid as text, hex and base64. Where a
+/// public key is wanted, the one that belongs to it.
 pub fn secrets(pack: &Pack) -> Secrets {
     let mut secrets = Secrets::default();
     for name in pack.secret_names() {
-        let value = hex::encode(Sha256::digest(format!("a secret for tests: {name}")));
-        secrets.insert(name, vec![SecretValue::new(value)]);
+        secrets.insert(name, vec![private(name)]);
+    }
+    let policies = std::iter::once(&pack.policy).chain(pack.triggers.iter().map(|trigger| &trigger.policy));
+    for policy in policies {
+        for name in &policy.secrets {
+            if let Some(public) = policy.verify.public_half(&private(name)) {
+                secrets.insert(name.clone(), vec![public]);
+            }
+        }
     }
     secrets
+}
+
+/// What signs for a secret of this name.
+fn private(name: &str) -> SecretValue {
+    SecretValue::new(hex::encode(Sha256::digest(format!("a secret for tests: {name}"))))
 }
 
 impl Case {
@@ -148,22 +162,30 @@ impl Case {
             body: body.clone(),
         };
         if let Sign::Yes { secret, at } = sign
-            && policy.verify.needs_secret()
+            && policy.verify.verifies()
         {
-            let own = || policy.secrets.iter().flat_map(|name| secrets.values(name)).next().cloned();
-            let secret = secret.as_ref().map(|secret| SecretValue::new(secret.as_str())).or_else(own);
-            let secret = secret
-                .ok_or_else(|| format!("no value for any of the secrets {}", policy.secrets.join(", ")))?;
+            let at = now + Duration::seconds(*at);
+            let secret = secret.as_ref().map(|secret| SecretValue::new(secret.as_str()));
+            let secret = match secret {
+                Some(secret) => secret,
+                None => signing_secret(policy, secrets)?,
+            };
+            if let Some((path, unit)) = policy.verify.time_in_body() {
+                outgoing.body = with_json(&outgoing.body, [(path, unit.write(at))])?;
+            }
             let request = self.inbound(&outgoing, path, now);
-            let signed = policy.verify.sign(
-                &Seen::new(&request, public_url),
-                &secret,
-                now + Duration::seconds(*at),
-            )?;
+            let signed = policy.verify.sign(&Seen::new(&request, public_url), &secret, at)?;
             let query: Vec<_> = query.iter().cloned().chain(signed.query).collect();
             outgoing.query = query_text(&query);
             for (name, value) in &signed.headers {
                 outgoing.headers.entry(name).or_insert_with(|| value.clone());
+            }
+            if !signed.json.is_empty() {
+                let texts = signed.json.iter().map(|(path, text)| (path, text.clone()));
+                outgoing.body = with_json(&outgoing.body, texts)?;
+            }
+            if let Some(fields) = query_text(&signed.form) {
+                outgoing.body = [&outgoing.body[..], b"&", fields.as_bytes()].concat().into();
             }
         }
         if let Some(tamper) = tamper {
@@ -187,11 +209,37 @@ impl Case {
     }
 }
 
-pub(super) fn query_text(pairs: &[(String, String)]) -> Option<String> {
-    let encode = |text: &str| {
-        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-    };
-    let pairs: Vec<_> =
-        pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
-    (!pairs.is_empty()).then(|| pairs.join("&"))
+/// The value that a sender would sign with: the host's own, or the half of it that only the sender has.
+fn signing_secret(policy: &Policy, secrets: &Secrets) -> Result<SecretValue, String> {
+    if !policy.verify.needs_secret() {
+        return Ok(private(""));
+    }
+    let name = policy.secrets.iter().find(|name| !secrets.values(name).is_empty());
+    let name =
+        name.ok_or_else(|| format!("no value for any of the secrets {}", policy.secrets.join(", ")))?;
+    let own = &secrets.values(name)[0];
+    match policy.verify.public_half(&private(name)) {
+        None => Ok(own.clone()),
+        Some(public) if public == *own => Ok(private(name)),
+        Some(_) => Err("only the sender can sign with its private key".to_owned()),
+    }
+}
+
+/// A body of JSON with texts in these places; a number that is there stays a number.
+fn with_json<'a>(
+    body: &[u8],
+    texts: impl IntoIterator<Item = (&'a JsonPath, String)>,
+) -> Result<Bytes, String> {
+    let mut json = crate::json::parse(body)?;
+    for (path, text) in texts {
+        let number = path.value(&json).is_some_and(Value::is_number);
+        let value = match serde_json::from_str::<Value>(&text) {
+            Ok(value) if number && value.is_number() => value,
+            _ => Value::String(text),
+        };
+        if !path.set(&mut json, value) {
+            return Err(format!("the body has no place for {}", path.text()));
+        }
+    }
+    Ok(json.to_string().into())
 }

@@ -15,12 +15,19 @@ pub struct Preset {
     pub title: String,
     /// The sender's own documentation of its webhooks.
     pub docs: String,
+    /// Where it says what happened.
+    pub kind: Option<String>,
+    /// For whoever sets it up.
+    pub notes: Option<String>,
     /// What a trigger's `webhook` starts from.
     pub webhook: Node,
 }
 
+/// What the file of presets is called where something points into it.
+pub(super) const SOURCE: &str = "presets.yaml (built in)";
+
 static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
-    let source: Arc<Source> = Source::new("presets.yaml (built in)", include_str!("../verify/presets.yaml"));
+    let source: Arc<Source> = Source::new(SOURCE, include_str!("../verify/presets.yaml"));
     let mut report = Report::default();
     let Some(Node { value: Yaml::Map(rows), .. }) = yaml::parse(&source, &Config::default(), &mut report)
     else {
@@ -29,7 +36,15 @@ static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
     let text = |node: &Node, key: &str| node.get(key).and_then(Node::as_str).unwrap_or_default().to_owned();
     let preset = |(key, node): (yaml::Key, Node)| {
         let webhook = node.get("webhook")?.clone();
-        Some(Preset { name: key.text, title: text(&node, "title"), docs: text(&node, "docs"), webhook })
+        let maybe = |key: &str| node.get(key).and_then(Node::as_str).map(str::to_owned);
+        Some(Preset {
+            name: key.text,
+            title: text(&node, "title"),
+            docs: text(&node, "docs"),
+            kind: maybe("type"),
+            notes: maybe("notes"),
+            webhook,
+        })
     };
     rows.into_iter().filter_map(preset).collect()
 });
@@ -39,9 +54,35 @@ pub fn all() -> &'static [Preset] {
 }
 
 pub fn get(name: &str) -> Option<&'static Preset> {
+    let name = name.replace('_', "-");
     PRESETS.iter().find(|preset| preset.name == name)
 }
 
 pub fn names() -> Vec<&'static str> {
     PRESETS.iter().map(|preset| preset.name.as_str()).collect()
+}
+
+/// What stands under `webhook` of a preset, as it is written.
+pub fn text(name: &str) -> String {
+    let lines = include_str!("../verify/presets.yaml").lines();
+    let own = lines.skip_while(|line| line.strip_suffix(':') != Some(name)).skip(1);
+    let own = own.take_while(|line| line.is_empty() || line.starts_with(' '));
+    let webhook =
+        own.skip_while(|line| *line != "  webhook:").skip(1).take_while(|line| line.starts_with("    "));
+    webhook.map(|line| format!("{}\n", &line[2..])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_is_there_whole() {
+        assert!(all().len() > 45);
+        for preset in all() {
+            assert!(!preset.title.is_empty() && preset.docs.starts_with("https://"), "{}", preset.name);
+            assert!(text(&preset.name).starts_with("  verify:\n"), "{}", preset.name);
+            assert_eq!(get(&preset.name.replace('-', "_")).unwrap().name, preset.name);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::{
     Pack,
-    cases::{Case, CaseRequest, Expect, ExpectedEvent, Sign, query_text},
+    cases::{Case, CaseRequest, Expect, ExpectedEvent, Sign},
     diagnostics::{Report, suggestion},
     files::Files,
     read::{self, Table},
@@ -216,7 +216,10 @@ fn body(
         }
         Some(("form", node)) => {
             let pairs = pairs(node, "`form`", report)?;
-            Some((query_text(&pairs).unwrap_or_default().into(), Some("application/x-www-form-urlencoded")))
+            Some((
+                crate::request::query_text(&pairs).unwrap_or_default().into(),
+                Some("application/x-www-form-urlencoded"),
+            ))
         }
         Some((_, node)) => {
             let path = read::string(node, "`file`", report)?;

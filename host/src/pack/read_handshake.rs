@@ -13,26 +13,30 @@ use crate::{
     verify::handshake::{Body, Echo, EchoTree, HELP, Handshake, Proof, Respond, Wanted, When},
 };
 
-pub(super) fn handshakes(node: &Node, report: &mut Report) -> Option<Vec<Handshake>> {
+pub(super) fn handshakes(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Vec<Handshake>> {
     let items = read::list(node, "`handshake`", report)?;
-    let read: Vec<_> = items.iter().map(|item| handshake(item, report)).collect();
+    let read: Vec<_> = items.iter().map(|item| handshake(item, params, report)).collect();
     read.into_iter().collect()
 }
 
-fn handshake(node: &Node, report: &mut Report) -> Option<Handshake> {
+fn echo(node: &Node, what: &str, params: Option<&Node>, report: &mut Report) -> Option<Echo> {
+    read::parsed(node, what, HELP, report, |text| Echo::parse(text, |name| read_verify::param(params, name)))
+}
+
+fn handshake(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Handshake> {
     let known = ["when", "verify", "token", "store", "reject_status", "respond"];
     let table = Table::read(node, "a handshake", &known, report)?;
-    if let Some(node) = table.get("store") {
-        let help = "give the secret by hand; this version keeps none that a sender brings".to_owned();
-        report.fault(&node.at, "`store` in a handshake is not supported yet", help);
-        return None;
-    }
+    let store = match table.get("store") {
+        Some(node) => Some(store(node, params, report)?),
+        None => None,
+    };
     let when = table.require("when", report).and_then(|node| when(node, report));
     let proof = match (table.get("verify"), table.get("token")) {
         (None, None) => Some(Proof::Nothing),
         (Some(node), None) => {
             read::word(node, "proof of a handshake", &["signature"], report).map(|_| Proof::Signature)
         }
+        (None, Some(node)) if node.get("equals").is_some() => equals(node, params, report),
         (None, Some(node)) => {
             read_verify::handshake_token(node, report).map(|(token, secret)| Proof::Token(token, secret))
         }
@@ -45,9 +49,30 @@ fn handshake(node: &Node, report: &mut Report) -> Option<Handshake> {
         Some(node) => Some(read::integer(node, "`reject_status`", 400..=499, report)?),
         None => None,
     };
-    let respond = table.require("respond", report).and_then(|node| respond(node, report));
+    let respond = table.require("respond", report).and_then(|node| respond(node, params, report));
     let reject_status = reject_status.and_then(|status| u16::try_from(status).ok());
-    Some(Handshake { when: when?, proof: proof?, reject_status, respond: respond? })
+    Some(Handshake { when: when?, proof: proof?, store, reject_status, respond: respond? })
+}
+
+/// `{secret: "{header:X-Hook-Secret}", once: true}`
+fn store(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Echo> {
+    let table = Table::read(node, "`store`", &["secret", "once"], report)?;
+    let once = table.get("once").map_or(Some(true), |node| read::boolean(node, "`once`", report))?;
+    if !once {
+        let at = table.get("once").map_or(table.at(), |node| &node.at);
+        let help = "write `once: true`: a secret is taken while there is none".to_owned();
+        report.fault(at, "whoever asks could replace the secret", help);
+        return None;
+    }
+    table.require("secret", report).and_then(|node| echo(node, "`secret`", params, report))
+}
+
+/// `{query: signature, equals: "{sha1hex-sorted:…}"}`
+fn equals(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Proof> {
+    let table = Table::read(node, "`token`", &["header", "query", "json", "form", "equals"], report)?;
+    let place = read_verify::place(&table, "token", report);
+    let expected = table.require("equals", report).and_then(|node| echo(node, "`equals`", params, report));
+    Some(Proof::Equals(place?, expected?))
 }
 
 fn when(node: &Node, report: &mut Report) -> Option<When> {
@@ -113,11 +138,12 @@ fn wanted(node: &Node, report: &mut Report) -> Option<Wanted> {
             report.fault(&node.at, "a condition of a handshake is no mapping", help);
             None
         }
+        Yaml::Null => Some(Wanted::Absent),
         _ => Some(Wanted::Value(node.to_json())),
     }
 }
 
-fn respond(node: &Node, report: &mut Report) -> Option<Respond> {
+fn respond(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Respond> {
     let table = Table::read(node, "`respond`", &["status", "type", "headers", "body", "json"], report)?;
     let status =
         table.get("status").map_or(Some(200), |node| read::integer(node, "`status`", 200..=299, report))?;
@@ -128,18 +154,16 @@ fn respond(node: &Node, report: &mut Report) -> Option<Respond> {
             report.fault(&key.at, message, read::HEADER_HELP.to_owned());
             return None;
         };
-        headers.push((name, read::parsed(value, "a header's value", HELP, report, Echo::parse)?));
+        headers.push((name, echo(value, "a header's value", params, report)?));
     }
     let (body, usual_type) = match (table.get("json"), table.get("body")) {
         (Some(_), Some(node)) => {
             report.fault(&node.at, "an answer has one body", "keep `json` or `body`".to_owned());
             return None;
         }
-        (Some(node), None) => (Body::Json(tree(node, report)?), "application/json"),
-        (None, Some(node)) => {
-            (Body::Text(read::parsed(node, "`body`", HELP, report, Echo::parse)?), "text/plain")
-        }
-        (None, None) => (Body::Text(Echo::parse("").ok()?), "text/plain"),
+        (Some(node), None) => (Body::Json(tree(node, params, report)?), "application/json"),
+        (None, Some(node)) => (Body::Text(echo(node, "`body`", params, report)?), "text/plain"),
+        (None, None) => (Body::Text(Echo::parse("", |_| None).ok()?), "text/plain"),
     };
     let content_type = match table.get("type") {
         Some(node) => read::string(node, "`type`", report)?,
@@ -153,18 +177,18 @@ fn respond(node: &Node, report: &mut Report) -> Option<Respond> {
     })
 }
 
-fn tree(node: &Node, report: &mut Report) -> Option<EchoTree> {
+fn tree(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<EchoTree> {
     match &node.value {
-        Yaml::String(text) if text.contains('{') => {
-            read::parsed(node, "`json`", HELP, report, Echo::parse).map(EchoTree::Echo)
-        }
+        Yaml::String(text) if text.contains('{') => echo(node, "`json`", params, report).map(EchoTree::Echo),
         Yaml::List(items) => {
-            let read: Vec<_> = items.iter().map(|item| tree(item, report)).collect();
+            let read: Vec<_> = items.iter().map(|item| tree(item, params, report)).collect();
             read.into_iter().collect::<Option<_>>().map(EchoTree::List)
         }
         Yaml::Map(entries) => {
-            let read: Vec<_> =
-                entries.iter().map(|(key, node)| Some((key.text.clone(), tree(node, report)?))).collect();
+            let read: Vec<_> = entries
+                .iter()
+                .map(|(key, node)| Some((key.text.clone(), tree(node, params, report)?)))
+                .collect();
             read.into_iter().collect::<Option<_>>().map(EchoTree::Object)
         }
         Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::String(_) => {

@@ -16,7 +16,7 @@ use crate::{
     config::RateLimit,
     policy::{DEFAULT_WINDOW, Idempotency, KeySource, OnInvalid, Policy, Respond},
     selector::Selector,
-    verify::Verify,
+    verify::{Verify, handshake::Handshake},
 };
 
 const KEYS: [&str; 13] = [
@@ -100,8 +100,22 @@ fn policy(
         })
     });
     let idempotency = table.get("idempotency").map_or(Some(None), |node| idempotency(node, report).map(Some));
-    let handshakes =
-        table.get("handshake").map_or(Some(Vec::new()), |node| read_handshake::handshakes(node, report));
+    let handshakes = table
+        .get("handshake")
+        .map_or(Some(Vec::new()), |node| read_handshake::handshakes(node, table.get("params"), report));
+    if let (Some(handshakes), Some([])) = (&handshakes, secrets.as_deref())
+        && handshakes.iter().any(|handshake| handshake.store.is_some())
+    {
+        let place = table.get("handshake").map_or_else(|| table.at().clone(), |node| node.at.clone());
+        let help = "add `secrets: [NAME]`: the name under which it is kept".to_owned();
+        report.fault(&place, "a handshake brings a secret, and no name is there for it", help);
+    }
+    let mut verify = verify;
+    if let (Some(verify), Some(handshakes)) = (&mut verify, &handshakes)
+        && handshakes.iter().any(Handshake::signs_for_strangers)
+    {
+        verify.refuse_challenges();
+    }
     let respond = table.get("respond").map_or(Some(None), |node| respond(node, report).map(Some));
     Some(Policy {
         enabled: enabled?,
@@ -127,6 +141,19 @@ fn merged<const N: usize>(at: &Place, layers: [Option<&Node>; N]) -> Node {
         match &layer.value {
             Yaml::Map(own) => {
                 for (key, node) in own {
+                    if let ("params", Yaml::Map(more)) = (key.text.as_str(), &node.value)
+                        && let Some((_, Node { value: Yaml::Map(known), .. })) = entries
+                            .iter_mut()
+                            .find(|(taken, _): &&mut (super::yaml::Key, Node)| taken.text == key.text)
+                    {
+                        // Each name by itself: a preset's params are what its own are not.
+                        let fresh = |(name, _): &&(super::yaml::Key, Node)| {
+                            !known.iter().any(|(taken, _)| taken.text == name.text)
+                        };
+                        let fresh: Vec<_> = more.iter().filter(fresh).cloned().collect();
+                        known.extend(fresh);
+                        continue;
+                    }
                     if !entries.iter().any(|(taken, _): &(super::yaml::Key, Node)| taken.text == key.text) {
                         entries.push((key.clone(), node.clone()));
                     }
@@ -175,7 +202,7 @@ fn doubts(table: &Table<'_>, verify: &Verify, secrets: &[String], enabled: bool,
         let place = if table.get("preset").is_some() { at("preset") } else { at("verify") };
         let help = "add `secrets: [NAME]`, the name of a secret in the host's store".to_owned();
         report.fault(&place, "signatures are to be verified, and no secret is named", help);
-    } else if !verify.needs_secret() && !secrets.is_empty() {
+    } else if !verify.verifies() && !secrets.is_empty() {
         let help = "add `preset` or `verify`, or take `secrets` away".to_owned();
         report.warning(&at("secrets"), "secrets are named, and nothing is verified with them", help);
     } else if table.get("verify").is_none() && enabled {

@@ -1,7 +1,7 @@
 //! `webhook.verify`: which scheme, over what, and where the signature and the timestamp lie.
 
 use super::{
-    diagnostics::{Report, nearest},
+    diagnostics::{Place as Spot, Report, nearest},
     read::{self, Table},
     read_policy,
     yaml::{Node, Yaml},
@@ -9,18 +9,21 @@ use super::{
 use crate::{
     selector::JsonPath,
     verify::{
-        Verify,
+        BodyDigest, Declared, Scheme, UrlForms, Verify,
         digest::{Encoding, Hash, KeyDecoding},
-        hmac::Hmac,
-        signature::{Place, SignatureRule, TimestampPlace, TimestampRule, Unit},
+        hmac::{Hmac, Keying},
+        jwt::{Algorithm, Claim, Jwt, Keys},
+        public_key::{CertificateRule, Kind, PublicKeyRule, RsaHash, RsaKey},
+        signature::{Place, SignatureRule, Signing, TimestampPlace, TimestampRule, Unit},
         template::{self, Template},
         token::Token,
     },
 };
 
-const SCHEMES: [&str; 2] = ["hmac", "token"];
-/// Schemes of the grammar that this version can't verify yet; a pack that asks for one must not load.
-const LATER: [&str; 5] = ["hash", "ed25519", "ecdsa", "rsa", "jwt"];
+const SCHEMES: [&str; 7] = ["hmac", "hash", "token", "ed25519", "ecdsa", "rsa", "jwt"];
+/// Beside a scheme, what they all may have.
+const COMMON: [&str; 3] = ["each", "body_digest", "url"];
+const SIGNING: [&str; 3] = ["signed", "signature", "timestamp"];
 
 pub(super) fn verify(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Verify> {
     if node.as_str() == Some("none") {
@@ -36,11 +39,6 @@ pub(super) fn verify(node: &Node, params: Option<&Node>, report: &mut Report) ->
         );
         return None;
     };
-    if let Some((key, _)) = entries.iter().find(|(key, _)| LATER.contains(&key.text.as_str())) {
-        let help = format!("this version verifies with {}", SCHEMES.join(" or "));
-        report.fault(&key.at, format!("the scheme `{}` is not supported yet", key.text), help);
-        return None;
-    }
     let mut schemes = entries.iter().filter(|(key, _)| SCHEMES.contains(&key.text.as_str()));
     match (schemes.next(), schemes.next()) {
         (Some((_, _)), Some((second, _))) => {
@@ -51,11 +49,7 @@ pub(super) fn verify(node: &Node, params: Option<&Node>, report: &mut Report) ->
             );
             None
         }
-        (Some((key, _)), None) if key.text == "hmac" => hmac(node, params, report).map(Verify::Hmac),
-        (Some((_, place)), None) => {
-            Table::read(node, "`verify` with `token`", &["token"], report)?;
-            token(place, report).map(Verify::Token)
-        }
+        (Some((key, value)), None) => declared(node, &key.text, value, params, report),
         (None, _) => {
             let misspelt = entries.iter().find_map(|(key, _)| Some((key, nearest(&key.text, &SCHEMES)?)));
             let (at, message, help) = match misspelt {
@@ -76,26 +70,363 @@ pub(super) fn verify(node: &Node, params: Option<&Node>, report: &mut Report) ->
     }
 }
 
-fn hmac(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Hmac> {
-    let known = ["hmac", "secret", "signed", "signature", "timestamp"];
-    let table = Table::read(node, "`verify` with `hmac`", &known, report)?;
-    let hash = table.require("hmac", report).and_then(|node| hash(node, "hash function", report));
+fn declared(
+    node: &Node,
+    scheme: &str,
+    value: &Node,
+    params: Option<&Node>,
+    report: &mut Report,
+) -> Option<Verify> {
+    let keys = |own: &[&'static str]| [own, &COMMON].concat();
+    let table = |what: &'static str, own: &[&'static str], report: &mut Report| {
+        Table::read(node, what, &keys(own), report)
+    };
+    let read = match scheme {
+        "hmac" => {
+            table("`verify` with `hmac`", &["hmac", "secret", SIGNING[0], SIGNING[1], SIGNING[2]], report)
+                .and_then(|table| digest(&table, "hmac", Keying::Keyed, params, report).map(Scheme::Hmac))
+        }
+        "hash" => {
+            table("`verify` with `hash`", &["hash", "secret", SIGNING[0], SIGNING[1], SIGNING[2]], report)
+                .and_then(|table| digest(&table, "hash", Keying::Plain, params, report).map(Scheme::Hmac))
+        }
+        "ed25519" => {
+            table("`verify` with `ed25519`", &["ed25519", SIGNING[0], SIGNING[1], SIGNING[2]], report)
+                .and_then(|table| {
+                    let kind = key_decoding(value, report).map(Kind::Ed25519);
+                    public_key(&table, kind, params, report)
+                })
+        }
+        "ecdsa" => {
+            table("`verify` with `ecdsa`", &["ecdsa", "key", SIGNING[0], SIGNING[1], SIGNING[2]], report)
+                .and_then(|table| {
+                    let kind = ecdsa(&table, report);
+                    public_key(&table, kind, params, report)
+                })
+        }
+        "rsa" => table("`verify` with `rsa`", &["rsa", "cert", SIGNING[0], SIGNING[1], SIGNING[2]], report)
+            .and_then(|table| {
+                let kind = rsa(&table, report);
+                public_key(&table, kind, params, report)
+            }),
+        "jwt" => table("`verify` with `jwt`", &["jwt"], report)
+            .and_then(|_| jwt(value, params, report).map(Scheme::Jwt)),
+        _ => table("`verify` with `token`", &["token"], report)
+            .and_then(|_| token(value, report).map(Scheme::Token)),
+    };
+    let table = Table::read(node, "`verify`", &all_keys(node), report)?;
+    let each = match table.get("each") {
+        Some(node) => Some(read::parsed(node, "`each`", read::PATH_HELP, report, JsonPath::parse)?),
+        None => None,
+    };
+    let body_digest = match table.get("body_digest") {
+        Some(node) => Some(body_digest(node, report)?),
+        None => None,
+    };
+    let url = match table.get("url") {
+        Some(node) => match read::word(node, "form of the URL", &["exact", "with-and-without-port"], report)?
+        {
+            "with-and-without-port" => UrlForms::WithAndWithoutPort,
+            _ => UrlForms::Exact,
+        },
+        None => UrlForms::Exact,
+    };
+    let scheme = read?;
+    let declared = Declared { scheme, each, body_digest, url, refuses_challenges: false };
+    sense(&declared, &table, report)?;
+    Some(Verify::Declared(Box::new(declared)))
+}
+
+/// What `Table::read` has reported once is not to be reported again.
+fn all_keys(node: &Node) -> Vec<&str> {
+    match &node.value {
+        Yaml::Map(entries) => entries.iter().map(|(key, _)| key.text.as_str()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a request can ever pass, and whether one that passes says anything.
+fn sense(declared: &Declared, table: &Table<'_>, report: &mut Report) -> Option<()> {
+    let signing = match &declared.scheme {
+        Scheme::Hmac(rule) => &rule.signing,
+        Scheme::PublicKey(rule) => &rule.signing,
+        Scheme::Token(_) | Scheme::Jwt(_) => return Some(()),
+    };
+    let at = |key: &str| table.get(key).map_or_else(|| table.at().clone(), |node| node.at.clone());
+    let signed = &signing.signed;
+    if declared.each.is_some() && signed.reads_body() {
+        let help = "sign members of the item: {json:$.id}".to_owned();
+        report.fault(&at("signed"), "each item of a batch would be checked over the whole body", help);
+        return None;
+    }
+    let covered = signed.covers_body() || declared.body_digest.is_some();
+    if !covered && !signed.covers_parts_of_body() {
+        let help = "add {body} or a digest of it, such as {sha256hex:body}".to_owned();
+        report.fault(&at("signed"), "`signed` does not cover the body: anybody could change it", help);
+        return None;
+    }
+    if !covered && declared.each.is_none() && !is_built_in(&at("signed")) {
+        let help = "add {body} where the sender signs it".to_owned();
+        report.warning(
+            &at("signed"),
+            "only parts of the body are signed: anybody could change the others",
+            help,
+        );
+    }
+    if let Some(rule) = &declared.body_digest {
+        let is_signed = match &rule.place {
+            Place::Query(_) => signed.has_url(),
+            Place::Header(_) | Place::HeaderGlob { .. } | Place::Json(_) | Place::Form(_) => {
+                signed.has_headers()
+            }
+        };
+        if !is_signed {
+            let help =
+                "sign what it lies in: {url} for a query parameter, {header:NAME} for a header".to_owned();
+            report.fault(&at("body_digest"), "the digest of the body is not signed itself", help);
+            return None;
+        }
+    }
+    if declared.url == UrlForms::WithAndWithoutPort && !signed.has_url() {
+        let help = "take `url` away, or add {url} to `signed`".to_owned();
+        report.warning(&at("url"), "`url` says what {url} stands for, and `signed` has none", help);
+    }
+    Some(())
+}
+
+/// Whether it stands in a preset of ours.
+fn is_built_in(at: &Spot) -> bool {
+    at.source.name == super::presets::SOURCE
+}
+
+fn digest(
+    table: &Table<'_>,
+    key: &'static str,
+    keying: Keying,
+    params: Option<&Node>,
+    report: &mut Report,
+) -> Option<Hmac> {
+    let hash = table.require(key, report).and_then(|node| {
+        let hash = hash(node, "hash function", report)?;
+        if hash == Hash::Sha1 && !is_built_in(&node.at) {
+            let help = "use sha256 if the sender offers it".to_owned();
+            report.warning(&node.at, "SHA-1 is broken for other uses and old for this one", help);
+        }
+        Some(hash)
+    });
     let secret = match table.get("secret") {
         Some(node) => key_decoding(node, report),
         None => Some(KeyDecoding::default()),
     };
-    let signed = table.require("signed", report).and_then(|node| {
-        let template = read::parsed(node, "`signed`", template::HELP, report, |text| {
-            Template::parse(text, |name| param(params, name))
-        })?;
-        if !template.covers_body() {
-            let help = "add {body} or a digest of it, such as {sha256hex:body}".to_owned();
-            report.fault(&node.at, "`signed` does not cover the body: anybody could change it", help);
+    let signing = signing(table, params, report);
+    let at = table.get("signed").map_or_else(|| table.at().clone(), |node| node.at.clone());
+    let signing = signing?;
+    match (keying, signing.signed.has_secret()) {
+        (Keying::Plain, false) => {
+            let help = "add {secret} as the sender does: \"{secret}{body}\"".to_owned();
+            report.fault(&at, "a `hash` without {secret} proves nothing: anybody can make one", help);
             return None;
         }
-        Some(template)
+        (Keying::Keyed, true) => {
+            let help = "take {secret} away: it is the key".to_owned();
+            report.fault(&at, "{secret} is for `hash`", help);
+            return None;
+        }
+        _ => {}
+    }
+    Some(Hmac { hash: hash?, keying, secret: secret?, signing })
+}
+
+fn public_key(
+    table: &Table<'_>,
+    kind: Option<Kind>,
+    params: Option<&Node>,
+    report: &mut Report,
+) -> Option<Scheme> {
+    let signing = signing(table, params, report)?;
+    if signing.signed.has_secret() {
+        let at = table.get("signed").map_or(table.at(), |node| &node.at);
+        report.fault(at, "{secret} is for `hash`", "take {secret} away".to_owned());
+        return None;
+    }
+    Some(Scheme::PublicKey(PublicKeyRule { kind: kind?, signing }))
+}
+
+/// `ecdsa: sha256`; `key: {decode: base64-spki|pem}` says in the author's words what is found out anyway.
+fn ecdsa(table: &Table<'_>, report: &mut Report) -> Option<Kind> {
+    let hash = table.require("ecdsa", report);
+    read::word(hash?, "hash function of `ecdsa`", &["sha256"], report)?;
+    if let Some(node) = table.get("key") {
+        let key = Table::read(node, "`key`", &["decode"], report)?;
+        if let Some(node) = key.get("decode") {
+            read::word(node, "form of a key", &["base64-spki", "pem"], report)?;
+        }
+    }
+    Some(Kind::Ecdsa)
+}
+
+fn rsa(table: &Table<'_>, report: &mut Report) -> Option<Kind> {
+    let node = table.require("rsa", report)?;
+    let hash = match &node.value {
+        Yaml::Map(entries) => {
+            let mut by = None;
+            let mut hashes = Vec::new();
+            for (key, value) in entries {
+                if key.text == "by" {
+                    by = Some(singular(value, "`by`", report)?);
+                } else {
+                    hashes.push((key.text.clone(), hash(value, "hash function", report)?));
+                }
+            }
+            let (Some(by), false) = (by, hashes.is_empty()) else {
+                let help = "write `rsa: {by: $.SignatureVersion, \"2\": sha256}`".to_owned();
+                report.fault(&node.at, "`rsa` by a value needs `by` and a hash for each value", help);
+                return None;
+            };
+            RsaHash::By(by, hashes)
+        }
+        _ => RsaHash::Always(hash(node, "hash function", report)?),
+    };
+    let key = match table.get("cert") {
+        Some(node) => RsaKey::Certificate(certificate(node, report)?),
+        None => RsaKey::Secret,
+    };
+    Some(Kind::Rsa { hash, key })
+}
+
+fn certificate(node: &Node, report: &mut Report) -> Option<CertificateRule> {
+    let known = ["header", "query", "json", "form", "host", "path", "name"];
+    let table = Table::read(node, "`cert`", &known, report)?;
+    let place = place(&table, "certificate's URL", report);
+    let pattern = |node: Option<&Node>, report: &mut Report| {
+        let node = node?;
+        let help = "write a regular expression for the whole of it: 'sns\\.[a-z0-9-]+\\.amazonaws\\.com'";
+        read::parsed(node, "a pattern", help, report, |text| {
+            let whole = regex::RegexBuilder::new(&format!("^(?:{text})$")).size_limit(1 << 20).build();
+            whole.map_err(|_| format!("`{text}` is no regular expression"))
+        })
+    };
+    let (host, path) = (table.require("host", report), table.require("path", report));
+    let (host, path) = (pattern(host, report), pattern(path, report));
+    let name = match table.get("name") {
+        Some(node) => Some(pattern(Some(node), report)?),
+        None => None,
+    };
+    Some(CertificateRule { place: place?, host: host?, path: path?, name })
+}
+
+fn jwt(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Jwt> {
+    let known = ["header", "query", "json", "form", "prefix", "alg", "secret", "key", "max_age", "claims"];
+    let table = Table::read(node, "`jwt`", &known, report)?;
+    let place = place(&table, "token", report);
+    let prefix = match table.get("prefix") {
+        Some(node) => Some(read::string(node, "`prefix`", report)?.to_owned()),
+        None => None,
+    };
+    let algorithms = table.require("alg", report).and_then(|node| {
+        let items = read::list(node, "`alg`", report)?;
+        let algorithm = |item: &Node, report: &mut Report| {
+            Algorithm::from_name(read::word(item, "algorithm", &Algorithm::NAMES, report)?)
+        };
+        let read: Option<Vec<_>> = items.iter().map(|item| algorithm(item, report)).collect();
+        let read = read?;
+        let shared = read.contains(&Algorithm::Hs256);
+        if read.is_empty() || (shared && read.len() > 1) {
+            let help = "name the one that the sender uses".to_owned();
+            report.fault(&node.at, "`alg` mixes a shared secret with public keys, or is empty", help);
+            return None;
+        }
+        Some(read)
     });
-    let signature = table.require("signature", report).and_then(|node| signature(node, report));
+    let secret = match table.get("secret") {
+        Some(node) => key_decoding(node, report)?,
+        None => KeyDecoding::default(),
+    };
+    let keys = match table.get("key") {
+        Some(node) => jwks(node, params, report)?,
+        None => Keys::Secrets,
+    };
+    let max_age = match table.get("max_age") {
+        Some(node) => Some(read::integer(node, "`max_age` (seconds)", 1..=86_400, report)?),
+        None => None,
+    };
+    let claims = match table.get("claims") {
+        Some(node) => claims(node, params, report)?,
+        None => Vec::new(),
+    };
+    let algorithms = algorithms?;
+    if algorithms.contains(&Algorithm::Hs256) && matches!(keys, Keys::Jwks(_)) {
+        report.fault(
+            table.at(),
+            "HS256 has a shared secret, no set of public keys",
+            "take `key` away".to_owned(),
+        );
+        return None;
+    }
+    let covers_body = claims.iter().any(|(_, claim)| match claim {
+        Claim::Template(template) => template.covers_parts_of_body(),
+        Claim::Const(_) => false,
+    });
+    if !covers_body && !is_built_in(table.at()) {
+        let help = "add a claim with a digest of the body where the sender has one".to_owned();
+        report.warning(table.at(), "no claim covers the body: who steals a token can send anything", help);
+    }
+    Some(Jwt { place: place?, prefix, algorithms, secret, keys, max_age, claims })
+}
+
+/// `{jwks: URL}`, or `{jwks: param}` for the URL under `params.jwks`.
+fn jwks(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Keys> {
+    let table = Table::read(node, "`key`", &["jwks"], report)?;
+    let node = table.require("jwks", report)?;
+    let text = read::string(node, "`jwks`", report)?;
+    let url = if text == "param" {
+        match param(params, "jwks") {
+            Some(url) => url,
+            // Without one the keys are secrets: a JWK set can be stored like any.
+            None => return Some(Keys::Secrets),
+        }
+    } else {
+        text.to_owned()
+    };
+    if !url.starts_with("https://") {
+        let help = "write an https URL, or store the set as a secret and leave `key` out".to_owned();
+        report.fault(&node.at, format!("`jwks`: `{url}` is no https URL"), help);
+        return None;
+    }
+    Some(Keys::Jwks(url))
+}
+
+fn claims(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Vec<(String, Claim)>> {
+    let Yaml::Map(entries) = &node.value else {
+        report.fault(&node.at, format!("`claims` must be a mapping, this is {}", node.kind()), None);
+        return None;
+    };
+    let claim = |value: &Node, report: &mut Report| match value.as_str() {
+        Some(text) if text.contains('{') => read::parsed(value, "a claim", template::HELP, report, |text| {
+            Template::parse(text, |name| param(params, name))
+        })
+        .map(Claim::Template),
+        _ => Some(Claim::Const(value.to_json())),
+    };
+    entries.iter().map(|(key, value)| Some((key.text.clone(), claim(value, report)?))).collect()
+}
+
+fn body_digest(node: &Node, report: &mut Report) -> Option<BodyDigest> {
+    let known = ["header", "query", "json", "form", "hash", "encoding"];
+    let table = Table::read(node, "`body_digest`", &known, report)?;
+    let place = place(&table, "digest", report);
+    let hash = table.require("hash", report).and_then(|node| hash(node, "hash function", report));
+    let encoding = table.require("encoding", report).and_then(|node| encoding(node, report));
+    Some(BodyDigest { place: place?, hash: hash?, encoding: encoding? })
+}
+
+fn signing(table: &Table<'_>, params: Option<&Node>, report: &mut Report) -> Option<Signing> {
+    let signed = table.require("signed", report).and_then(|node| {
+        read::parsed(node, "`signed`", template::HELP, report, |text| {
+            Template::parse(text, |name| param(params, name))
+        })
+    });
+    let signature = table.require("signature", report).and_then(|node| signature(node, params, report));
     let timestamp = match table.get("timestamp") {
         Some(node) => Some(timestamp(node, signed.as_ref(), signature.as_ref(), report)?),
         None => None,
@@ -109,7 +440,14 @@ fn hmac(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Hmac>
         );
         return None;
     }
-    Some(Hmac { hash: hash?, secret: secret?, signed: signed?, signature: signature?, timestamp })
+    Some(Signing { signed: signed?, signature: signature?, timestamp })
+}
+
+fn singular(node: &Node, what: &str, report: &mut Report) -> Option<JsonPath> {
+    read::parsed(node, what, read::PATH_HELP, report, |text| {
+        let path = JsonPath::parse(text)?;
+        if path.is_singular() { Ok(path) } else { Err(format!("`{text}` can select more than one value")) }
+    })
 }
 
 fn hash(node: &Node, what: &str, report: &mut Report) -> Option<Hash> {
@@ -136,8 +474,26 @@ fn key_decoding(node: &Node, report: &mut Report) -> Option<KeyDecoding> {
     Some(decoding)
 }
 
-fn signature(node: &Node, report: &mut Report) -> Option<SignatureRule> {
-    let known = ["header", "query", "json", "split", "prefix", "encoding"];
+/// A prefix may have `{param:NAME}` in it.
+fn with_params(
+    text: String,
+    node: Option<&Node>,
+    params: Option<&Node>,
+    report: &mut Report,
+) -> Option<String> {
+    let Some((before, rest)) = text.split_once("{param:") else { return Some(text) };
+    let found = rest.split_once('}').and_then(|(name, after)| Some((param(params, name)?, after)));
+    if found.is_none()
+        && let Some(node) = node
+    {
+        let help = "add `params: {NAME: value}`".to_owned();
+        report.fault(&node.at, format!("`{text}`: there is no such name under `params`"), help);
+    }
+    found.map(|(value, after)| format!("{before}{value}{after}"))
+}
+
+fn signature(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<SignatureRule> {
+    let known = ["header", "query", "json", "form", "split", "prefix", "encoding"];
     let table = Table::read(node, "`signature`", &known, report)?;
     let place = place(&table, "signature", report);
     let text = |key: &str, report: &mut Report| match table.get(key) {
@@ -150,7 +506,10 @@ fn signature(node: &Node, report: &mut Report) -> Option<SignatureRule> {
         report.fault(at, "`split` is empty", "leave it out when there is one signature".to_owned());
         return None;
     }
-    let prefix = text("prefix", report)?;
+    let prefix = match text("prefix", report)? {
+        Some(prefix) => Some(with_params(prefix, table.get("prefix"), params, report)?),
+        None => None,
+    };
     let encoding = table.require("encoding", report).and_then(|node| encoding(node, report));
     Some(SignatureRule { place: place?, split, prefix, encoding: encoding? })
 }
@@ -161,7 +520,7 @@ fn timestamp(
     signature: Option<&SignatureRule>,
     report: &mut Report,
 ) -> Option<TimestampRule> {
-    let known = ["header", "query", "json", "entry", "unit", "tolerance"];
+    let known = ["header", "query", "json", "form", "entry", "unit", "tolerance"];
     let table = Table::read(node, "`timestamp`", &known, report)?;
     let at = match table.get("entry") {
         Some(node) => {
@@ -197,12 +556,12 @@ fn timestamp(
 }
 
 pub(super) fn token(node: &Node, report: &mut Report) -> Option<Token> {
-    token_with(node, &["header", "query", "json", "prefix"], report)
+    token_with(node, &["header", "query", "json", "form", "prefix", "basic"], report)
 }
 
 /// A handshake's token may have a secret of its own: its name.
 pub(super) fn handshake_token(node: &Node, report: &mut Report) -> Option<(Token, Option<String>)> {
-    let token = token_with(node, &["header", "query", "json", "prefix", "secret"], report)?;
+    let token = token_with(node, &["header", "query", "json", "form", "prefix", "secret"], report)?;
     let secret = match node.get("secret") {
         Some(node) => Some(read_policy::name(node, "`secret`", "the name of a secret", report)?),
         None => None,
@@ -228,14 +587,18 @@ fn token_with(node: &Node, known: &[&str], report: &mut Report) -> Option<Token>
         report.fault(at, "a token lies in one header, not under a pattern of names", help);
         return None;
     }
-    Some(Token { place, prefix })
+    let basic = table.get("basic").map_or(Some(false), |node| read::boolean(node, "`basic`", report))?;
+    let prefix = prefix.or_else(|| basic.then(|| "Basic ".to_owned()));
+    Some(Token { place, prefix, basic })
 }
 
-/// Exactly one of `header`, `query` and `json`.
-fn place(table: &Table<'_>, what: &str, report: &mut Report) -> Option<Place> {
-    let mut places = ["header", "query", "json"].into_iter().filter_map(|key| Some((key, table.get(key)?)));
+/// Exactly one of `header`, `query`, `json` and `form`.
+pub(super) fn place(table: &Table<'_>, what: &str, report: &mut Report) -> Option<Place> {
+    let mut places =
+        ["header", "query", "json", "form"].into_iter().filter_map(|key| Some((key, table.get(key)?)));
     let (Some((kind, node)), None) = (places.next(), places.next()) else {
-        let help = "say where it lies: `header: NAME`, `query: NAME` or `json: $.path`".to_owned();
+        let help =
+            "say where it lies: `header: NAME`, `query: NAME`, `json: $.path` or `form: NAME`".to_owned();
         report.fault(table.at(), format!("the {what} needs exactly one place"), help);
         return None;
     };
@@ -254,18 +617,12 @@ fn place(table: &Table<'_>, what: &str, report: &mut Report) -> Option<Place> {
             })
         }
         "query" => read::string(node, "`query`", report).map(|name| Place::Query(name.to_owned())),
-        _ => read::parsed(node, "`json`", read::PATH_HELP, report, |text| {
-            let path = JsonPath::parse(text)?;
-            if path.is_singular() {
-                Ok(Place::Json(path))
-            } else {
-                Err(format!("`{text}` can select more than one value"))
-            }
-        }),
+        "form" => read::string(node, "`form`", report).map(|name| Place::Form(name.to_owned())),
+        _ => singular(node, "`json`", report).map(Place::Json),
     }
 }
 
-fn param(params: Option<&Node>, name: &str) -> Option<String> {
+pub(super) fn param(params: Option<&Node>, name: &str) -> Option<String> {
     let node = params?.get(name)?;
     match &node.value {
         Yaml::String(text) => Some(text.clone()),

@@ -78,6 +78,7 @@ pub fn handshake(
     target: &Target,
     request: &Inbound,
     public_url: &str,
+    fetched: Option<&str>,
     known: &Secrets,
     now: OffsetDateTime,
 ) -> Result<Option<Shaken>, Refusal> {
@@ -86,7 +87,7 @@ pub fn handshake(
         return Ok(None);
     }
     let secrets = known.of(&policy.secrets);
-    let seen = Seen::new(request, public_url);
+    let seen = Seen::new(request, public_url).with(fetched);
     for handshake in &policy.handshakes {
         let shaken = handshake.shake(&seen, &policy.verify, &secrets, known, now);
         if let Some(shaken) = shaken.map_err(|Rejected(status)| Refusal::handshake(status))? {
@@ -96,15 +97,22 @@ pub fn handshake(
     Ok(None)
 }
 
-/// Signature and freshness, over the raw bytes.
+/// What has to be fetched before the request can be checked.
+pub fn wanted(target: &Target, request: &Inbound, public_url: &str) -> Result<Option<String>, Refusal> {
+    target.policy().verify.wanted(&Seen::new(request, public_url)).map_err(Refusal::unverified)
+}
+
+/// Signature and freshness, over the raw bytes; `fetched` is what was wanted.
 pub fn authenticate(
     target: &Target,
     request: &Inbound,
     public_url: &str,
+    fetched: Option<&str>,
     secrets: &[SecretValue],
     now: OffsetDateTime,
 ) -> Result<(), Refusal> {
-    target.policy().verify.check(&Seen::new(request, public_url), secrets, now).map_err(Refusal::unverified)
+    let seen = Seen::new(request, public_url).with(fetched);
+    target.policy().verify.check(&seen, secrets, now).map_err(Refusal::unverified)
 }
 
 /// Decodes an authentic request and lets every trigger that it matches make its events: all or none.

@@ -73,6 +73,16 @@ impl Refusal {
             .after(SETUP_RETRY_AFTER)
     }
 
+    pub fn keys_unavailable(reason: &str) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Outcome::KeysUnavailable,
+            "This webhook can't be verified now.",
+        )
+        .logged(reason.to_owned())
+        .after(SETUP_RETRY_AFTER)
+    }
+
     pub fn secret_missing(names: &[String]) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::SecretMissing, "This webhook is not set up yet.")
             .logged(format!("no value for any of the secrets {}", names.join(", ")))

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{Judged, Limits, Refusal, authenticate, handshake, judge};
+use super::{Judged, Limits, Refusal, authenticate, handshake, judge, wanted};
 use crate::{
     config::Config,
     decode::Coding,
@@ -10,7 +10,7 @@ use crate::{
     registry::Target,
     request::Inbound,
     secret::Secrets,
-    verify::handshake::Shaken,
+    verify::{handshake::Shaken, public_key::private},
 };
 
 /// What a request came to.
@@ -83,7 +83,7 @@ async fn story(
 ) -> Result<Ended, Refusal> {
     let policy = target.policy();
     let known = secrets.of(&policy.secrets);
-    if let Some(shaken) = handshake(target, request, public_url, secrets, now)? {
+    if let Some(shaken) = handshake(target, request, public_url, None, secrets, now)? {
         return Ok(Ended::Shaken(shaken));
     }
     if policy.verify.needs_secret() && known.is_empty() {
@@ -99,6 +99,8 @@ async fn story(
     if !policy.admits(request.source_ip) {
         return Err(Refusal::address(request.source_ip));
     }
-    authenticate(target, request, public_url, &known, now)?;
+    // Certificates are ours here, as the keys are that cases are signed with.
+    let fetched = wanted(target, request, public_url)?.map(|_| private::CERTIFICATE);
+    authenticate(target, request, public_url, fetched, &known, now)?;
     judge(target, request, coding, Limits::of(config)).await.map(Ended::Judged)
 }

@@ -1,12 +1,19 @@
 //! Handshakes: a sender asks whether the URL is meant for it, and hears the answer that it waits for.
 //!
-//! What an answer may hold is the asker's own words back, so that no stranger can make the host sign things.
+//! An answer holds the asker's own words, or a MAC over a short word of theirs. So that no stranger can make the host
+//! sign things, such a word is never taken for a signed message: see [`is_challenge`].
 
 use http::{HeaderName, Method};
 use serde_json::{Map, Value};
+use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
 
-use super::{Seen, Verify, token::Token};
+use super::{
+    Seen, Verify,
+    digest::{Encoding, Hash, KeyedDigest},
+    signature::Place,
+    token::Token,
+};
 use crate::{
     request::HeaderLine,
     secret::{SecretValue, Secrets},
@@ -17,6 +24,8 @@ use crate::{
 pub struct Handshake {
     pub when: When,
     pub proof: Proof,
+    /// The secret that the asker brings: kept under the trigger's first name of a secret, while that has no value.
+    pub store: Option<Echo>,
     /// The status for who fails the proof; `None`: the request goes on like any other.
     pub reject_status: Option<u16>,
     pub respond: Respond,
@@ -37,6 +46,8 @@ pub enum Wanted {
     Anything,
     Value(Value),
     AnyOf(Vec<Value>),
+    /// `null`: it is not there.
+    Absent,
 }
 
 /// What the asker must show.
@@ -47,6 +58,8 @@ pub enum Proof {
     Signature,
     /// A token. With a secret of its own name, whoever learns it can't sign deliveries with it.
     Token(Token, Option<String>),
+    /// What lies there is this, made of the request and the trigger's `params`.
+    Equals(Place, Echo),
 }
 
 #[derive(Clone, Debug)]
@@ -82,10 +95,25 @@ enum Part {
     Query(String),
     Header(HeaderName),
     Json(JsonPath),
+    /// Looked up in the trigger's `params` when the pack loads.
+    Param(String),
+    /// A MAC under the trigger's first secret.
+    Mac(Hash, Encoding, Box<Part>),
+    /// SHA-1 in hex over these, sorted and joined (WeChat).
+    Sha1Sorted(Vec<Part>),
 }
 
 /// The parts that an echo may have, for whoever wrote another one.
-pub const HELP: &str = "the parts of an answer are {query:NAME}, {header:NAME} and {json:$.path}";
+pub const HELP: &str = "the parts of an answer are {query:NAME}, {header:NAME}, {json:$.path}, {param:NAME} and \
+    {hmac-sha256-hex:PART}, {hmac-sha256-base64:PART} (or sha1, sha512) over one of these";
+
+/// What a handshake may be asked to make a MAC over: a short word without a blank, a bracket or a quote, as every
+/// sender's challenge is. A message that looks so is no signed delivery where strangers can ask.
+pub fn is_challenge(message: &[u8]) -> bool {
+    const CHALLENGE_BYTES_MAX: usize = 256;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    (1..=CHALLENGE_BYTES_MAX).contains(&message.len()) && message.iter().all(plain)
+}
 
 /// How a handshake is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +122,13 @@ pub struct Shaken {
     pub content_type: String,
     pub headers: Vec<(HeaderName, String)>,
     pub body: String,
+    /// The secret that it brought, to be kept before it is answered.
+    pub store: Option<SecretValue>,
 }
+
+/// What a sender brings as a secret: shorter is none that protects, longer none at all.
+const SECRET_BYTES_MIN: usize = 16;
+const SECRET_BYTES_MAX: usize = 1024;
 
 /// The asker could not prove itself, and its status is declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +139,7 @@ impl Handshake {
     pub fn secret_name(&self) -> Option<&str> {
         match &self.proof {
             Proof::Token(_, name) => name.as_deref(),
-            Proof::Nothing | Proof::Signature => None,
+            Proof::Nothing | Proof::Signature | Proof::Equals(..) => None,
         }
     }
 
@@ -126,11 +160,32 @@ impl Handshake {
             Proof::Signature => !secrets.is_empty() && verify.check(seen, secrets, now).is_ok(),
             Proof::Token(token, None) => token.check(seen, secrets).is_ok(),
             Proof::Token(token, Some(name)) => token.check(seen, known.values(name)).is_ok(),
+            Proof::Equals(place, echo) => match (place.one(seen), echo.text(seen, None)) {
+                (Ok(shown), Some(expected)) => shown.as_bytes().ct_eq(expected.as_bytes()).into(),
+                _ => false,
+            },
         };
         if !proven {
             return self.reject_status.map_or(Ok(None), |status| Err(Rejected(status)));
         }
-        Ok(self.respond.answer(seen))
+        let store = match &self.store {
+            // Whoever comes later brings nothing that is wanted.
+            Some(_) if !secrets.is_empty() => return Ok(None),
+            Some(echo) => match echo.text(seen, None) {
+                Some(text) if (SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&text.len()) => {
+                    Some(SecretValue::new(text))
+                }
+                _ => return Ok(None),
+            },
+            None => None,
+        };
+        let key = secrets.first().and_then(|secret| verify.mac_key(secret));
+        Ok(self.respond.answer(seen, key.as_deref()).map(|shaken| Shaken { store, ..shaken }))
+    }
+
+    /// Whether it makes a MAC for whoever asks.
+    pub fn signs_for_strangers(&self) -> bool {
+        matches!(self.proof, Proof::Nothing) && self.respond.computes()
     }
 }
 
@@ -148,7 +203,11 @@ impl When {
                 HeaderLine::Missing | HeaderLine::Several => false,
             })
             && self.json.iter().all(|(path, wanted)| {
-                seen.json().and_then(|json| path.value(json)).is_some_and(|value| wanted.is(value))
+                match (seen.json().map(|json| path.value(json)), wanted) {
+                    (Some(None | Some(Value::Null)), Wanted::Absent) => true,
+                    (Some(Some(value)), wanted) => wanted.is(value),
+                    _ => false,
+                }
             })
     }
 }
@@ -159,34 +218,53 @@ impl Wanted {
             Self::Anything => true,
             Self::Value(wanted) => wanted == value,
             Self::AnyOf(wanted) => wanted.contains(value),
+            Self::Absent => false,
         }
     }
 }
 
 impl Respond {
+    fn computes(&self) -> bool {
+        let in_body = match &self.body {
+            Body::Text(echo) => echo.computes(),
+            Body::Json(tree) => tree.computes(),
+        };
+        in_body || self.headers.iter().any(|(_, echo)| echo.computes())
+    }
+
     /// `None` when the request lacks what the answer is to hold.
-    fn answer(&self, seen: &Seen<'_>) -> Option<Shaken> {
-        let header = |(name, echo): &(HeaderName, Echo)| Some((name.clone(), echo.text(seen)?));
+    fn answer(&self, seen: &Seen<'_>, key: Option<&[u8]>) -> Option<Shaken> {
+        let header = |(name, echo): &(HeaderName, Echo)| Some((name.clone(), echo.text(seen, key)?));
         Some(Shaken {
             status: self.status,
             content_type: self.content_type.clone(),
             headers: self.headers.iter().map(header).collect::<Option<_>>()?,
             body: match &self.body {
-                Body::Text(echo) => echo.text(seen)?,
-                Body::Json(tree) => tree.value(seen)?.to_string(),
+                Body::Text(echo) => echo.text(seen, key)?,
+                Body::Json(tree) => tree.value(seen, key)?.to_string(),
             },
+            store: None,
         })
     }
 }
 
 impl EchoTree {
-    fn value(&self, seen: &Seen<'_>) -> Option<Value> {
+    fn computes(&self) -> bool {
+        match self {
+            Self::Const(_) => false,
+            Self::Echo(echo) => echo.computes(),
+            Self::List(items) => items.iter().any(Self::computes),
+            Self::Object(members) => members.iter().any(|(_, tree)| tree.computes()),
+        }
+    }
+
+    fn value(&self, seen: &Seen<'_>, key: Option<&[u8]>) -> Option<Value> {
         match self {
             Self::Const(value) => Some(value.clone()),
-            Self::Echo(echo) => echo.text(seen).map(Value::String),
-            Self::List(items) => items.iter().map(|item| item.value(seen)).collect(),
+            Self::Echo(echo) => echo.text(seen, key).map(Value::String),
+            Self::List(items) => items.iter().map(|item| item.value(seen, key)).collect(),
             Self::Object(members) => {
-                let member = |(name, tree): &(String, Self)| Some((name.clone(), tree.value(seen)?));
+                let member = |(name, tree): &(String, Self)| Some((name.clone(), tree.value(seen, key)?));
                 members.iter().map(member).collect::<Option<Map<_, _>>>().map(Value::Object)
             }
         }
@@ -195,7 +273,7 @@ impl EchoTree {
 
 impl Echo {
     /// Reads an echo; the error says in the author's words what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str, param: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some(open) = rest.find('{') {
@@ -205,7 +283,7 @@ impl Echo {
             if open > 0 {
                 parts.push(Part::Text(rest[..open].to_owned()));
             }
-            parts.push(Part::parse(&rest[open + 1..open + length])?);
+            parts.push(Part::parse(&rest[open + 1..open + length], &param)?);
             rest = &rest[open + length + 1..];
         }
         if !rest.is_empty() {
@@ -214,41 +292,76 @@ impl Echo {
         Ok(Self(parts))
     }
 
-    fn text(&self, seen: &Seen<'_>) -> Option<String> {
-        let mut text = String::new();
-        for part in &self.0 {
-            match part {
-                Part::Text(own) => text.push_str(own),
-                Part::Query(name) => text.push_str(&seen.request.query_value(name)?),
-                Part::Header(name) => match seen.request.header(name) {
-                    HeaderLine::One(value) => text.push_str(&value),
-                    HeaderLine::Missing | HeaderLine::Several => return None,
-                },
-                Part::Json(path) => match path.value(seen.json()?)? {
-                    Value::String(value) => text.push_str(value),
-                    value @ (Value::Number(_) | Value::Bool(_)) => text.push_str(&value.to_string()),
-                    Value::Null | Value::Array(_) | Value::Object(_) => return None,
-                },
-            }
-        }
-        Some(text)
+    fn computes(&self) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::Mac(..)))
+    }
+
+    fn text(&self, seen: &Seen<'_>, key: Option<&[u8]>) -> Option<String> {
+        self.0.iter().map(|part| part.text(seen, key)).collect()
     }
 }
 
 impl Part {
-    fn parse(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            Some(("query", name)) if !name.is_empty() => Ok(Self::Query(name.to_owned())),
-            Some(("header", name)) => {
-                name.parse().map(Self::Header).map_err(|_| format!("`{name}` can't be the name of a header"))
+    fn text(&self, seen: &Seen<'_>, key: Option<&[u8]>) -> Option<String> {
+        match self {
+            Self::Text(own) | Self::Param(own) => Some(own.clone()),
+            Self::Query(name) => seen.request.query_value(name).map(std::borrow::Cow::into_owned),
+            Self::Header(name) => match seen.request.header(name) {
+                HeaderLine::One(value) => Some(value.into_owned()),
+                HeaderLine::Missing | HeaderLine::Several => None,
+            },
+            Self::Json(path) => match path.value(seen.json()?)? {
+                Value::String(value) => Some(value.clone()),
+                value @ (Value::Number(_) | Value::Bool(_)) => Some(value.to_string()),
+                Value::Null | Value::Array(_) | Value::Object(_) => None,
+            },
+            Self::Mac(hash, encoding, of) => {
+                let word = of.text(seen, None).filter(|word| is_challenge(word.as_bytes()))?;
+                let mut mac = KeyedDigest::new(*hash, key?)?;
+                mac.update(word.as_bytes());
+                Some(encoding.encode(&mac.finish()))
             }
-            Some(("json", path)) => {
-                let path = JsonPath::parse(path)?;
+            Self::Sha1Sorted(of) => {
+                let mut words = of.iter().map(|part| part.text(seen, None)).collect::<Option<Vec<_>>>()?;
+                words.sort();
+                Some(hex::encode(Hash::Sha1.digest(words.concat().as_bytes())))
+            }
+        }
+    }
+
+    fn parse(text: &str, param: &impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let (kind, argument) = text.split_once(':').unwrap_or((text, ""));
+        if let Some((hash, encoding)) = kind.strip_prefix("hmac-").and_then(|rest| rest.split_once('-')) {
+            let (Some(hash), Some(encoding)) = (Hash::from_name(hash), Encoding::from_name(encoding)) else {
+                return Err(format!("`{kind}` is no MAC: write hmac-sha256-hex or hmac-sha256-base64"));
+            };
+            let of = Self::parse(argument, param)?;
+            if matches!(of, Self::Mac(..) | Self::Sha1Sorted(_)) {
+                return Err(format!("`{{{text}}}`: a MAC is made over a part of the request"));
+            }
+            return Ok(Self::Mac(hash, encoding, Box::new(of)));
+        }
+        match kind {
+            "query" if !argument.is_empty() => Ok(Self::Query(argument.to_owned())),
+            "header" => argument
+                .parse()
+                .map(Self::Header)
+                .map_err(|_| format!("`{argument}` can't be the name of a header")),
+            "json" => {
+                let path = JsonPath::parse(argument)?;
                 if path.is_singular() {
                     Ok(Self::Json(path))
                 } else {
                     Err(format!("`{{{text}}}` can select more than one value"))
                 }
+            }
+            "param" => match param(argument) {
+                Some(value) => Ok(Self::Param(value)),
+                None => Err(format!("`{{{text}}}`: there is no `{argument}` under `params`")),
+            },
+            "sha1hex-sorted" if !argument.is_empty() => {
+                let parts = argument.split(',').map(|part| Self::parse(part.trim(), param));
+                Ok(Self::Sha1Sorted(parts.collect::<Result<_, _>>()?))
             }
             _ => Err(format!("`{{{text}}}` can't stand in an answer")),
         }

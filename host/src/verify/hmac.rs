@@ -1,4 +1,4 @@
-//! The `hmac` scheme: a keyed digest over a template of the request.
+//! The `hmac` and `hash` schemes: a digest over a template of the request, keyed, or with the secret in the template.
 
 use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
@@ -6,70 +6,64 @@ use time::OffsetDateTime;
 use super::{
     Seen, Signed, Unverified,
     digest::{Hash, KeyDecoding, KeyedDigest},
-    signature::{SignatureRule, TimestampPlace, TimestampRule},
-    template::Template,
+    signature::Signing,
 };
 use crate::secret::SecretValue;
 
+/// A digest that only who knows the secret can make.
 #[derive(Clone, Debug)]
 pub struct Hmac {
     pub hash: Hash,
+    pub keying: Keying,
     pub secret: KeyDecoding,
-    pub signed: Template,
-    pub signature: SignatureRule,
-    pub timestamp: Option<TimestampRule>,
+    pub signing: Signing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keying {
+    /// HMAC.
+    Keyed,
+    /// A plain digest; the secret is a part of what is digested.
+    Plain,
 }
 
 impl Hmac {
-    /// Any pair of a secret and a received signature that fits will do; the time is looked at last, so
-    /// that `stale` always means an authentic request.
+    /// Any pair of a secret and a received signature that fits will do.
     pub fn check(
         &self,
         seen: &Seen<'_>,
         secrets: &[SecretValue],
         now: OffsetDateTime,
     ) -> Result<(), Unverified> {
-        let entries = self.signature.entries(seen)?;
-        let timestamp = self.timestamp.as_ref().map(|rule| rule.text(seen, &entries)).transpose()?;
-        let received = self.signature.received(&entries)?;
+        let received = self.signing.received(seen)?;
         let mut matched = subtle::Choice::from(0);
         for secret in secrets {
-            let Ok(expected) = self.digest(seen, secret, timestamp.as_deref()).map_err(Unverified::bad)?
-            else {
+            let digest = self.digest(seen, secret, received.timestamp.as_deref()).map_err(Unverified::bad)?;
+            let Ok(expected) = digest else {
                 tracing::warn!("a secret is not encoded as its trigger declares; it is skipped");
                 continue;
             };
-            for signature in &received {
+            for signature in &received.signatures {
                 matched |= expected.ct_eq(signature);
             }
         }
         if !bool::from(matched) {
-            return Err(Unverified::bad("the signature does not match the body under any of the secrets"));
+            return Err(Unverified::bad("the signature does not match the request under any of the secrets"));
         }
-        match (&self.timestamp, &timestamp) {
-            (Some(rule), Some(text)) => rule.check(text, now),
-            _ => Ok(()),
-        }
+        self.signing.fresh(&received, now)
+    }
+
+    /// What is signed; `None` when the request lacks a part of it.
+    pub fn message(&self, seen: &Seen<'_>) -> Option<Vec<u8>> {
+        let timestamp = self.signing.received(seen).ok()?.timestamp;
+        self.signing.signed.bytes(seen, timestamp.as_deref()).ok()
     }
 
     pub fn sign(&self, seen: &Seen<'_>, secret: &SecretValue, now: OffsetDateTime) -> Result<Signed, String> {
-        let mut signed = Signed::default();
-        let timestamp = self.timestamp.as_ref().map(|rule| rule.write(now));
-        let digest = self.digest(seen, secret, timestamp.as_deref())?;
-        let digest =
-            digest.map_err(|NotEncodedSo| "the secret is not encoded as the trigger declares".to_owned())?;
-        let mut text = self.signature.written(&digest);
-        if let (Some(rule), Some(timestamp)) = (&self.timestamp, timestamp) {
-            match &rule.place {
-                TimestampPlace::At(place) => place.put(timestamp, &mut signed)?,
-                TimestampPlace::Entry(prefix) => {
-                    let split = self.signature.split.as_deref().unwrap_or(",");
-                    text = format!("{prefix}{timestamp}{split}{text}");
-                }
-            }
-        }
-        self.signature.place.put(text, &mut signed)?;
-        Ok(signed)
+        self.signing.write(seen, now, |timestamp| {
+            let digest = self.digest(seen, secret, timestamp)?;
+            digest.map_err(|NotEncodedSo| "the secret is not encoded as the trigger declares".to_owned())
+        })
     }
 
     /// The outer error is the request's fault, the inner one the secret's.
@@ -79,12 +73,22 @@ impl Hmac {
         secret: &SecretValue,
         timestamp: Option<&str>,
     ) -> Result<Result<Vec<u8>, NotEncodedSo>, String> {
-        let key = self.secret.key(secret.bytes());
-        let Some(mut digest) = key.and_then(|key| KeyedDigest::new(self.hash, &key)) else {
-            return Ok(Err(NotEncodedSo));
-        };
-        self.signed.feed(seen, timestamp, |bytes| digest.update(bytes))?;
-        Ok(Ok(digest.finish()))
+        let Some(key) = self.secret.key(secret.bytes()) else { return Ok(Err(NotEncodedSo)) };
+        let signed = &self.signing.signed;
+        match self.keying {
+            Keying::Keyed => {
+                let Some(mut digest) = KeyedDigest::new(self.hash, &key) else {
+                    return Ok(Err(NotEncodedSo));
+                };
+                signed.feed(seen, timestamp, |bytes| digest.update(bytes))?;
+                Ok(Ok(digest.finish()))
+            }
+            Keying::Plain => {
+                let mut bytes = Vec::with_capacity(seen.request.body.len() + 128);
+                signed.feed_with(seen, timestamp, &key, |part| bytes.extend_from_slice(part))?;
+                Ok(Ok(self.hash.digest(&bytes)))
+            }
+        }
     }
 }
 
@@ -96,9 +100,10 @@ mod tests {
 
     use super::{
         super::{
-            Verify,
+            Scheme, Verify,
             digest::Encoding,
-            signature::{Place, Unit},
+            signature::{Place, SignatureRule, TimestampPlace, TimestampRule, Unit},
+            template::Template,
         },
         *,
     };
@@ -107,15 +112,18 @@ mod tests {
     fn hmac(signed: &str, header: &'static str, prefix: &str) -> Hmac {
         Hmac {
             hash: Hash::Sha256,
+            keying: Keying::Keyed,
             secret: KeyDecoding::default(),
-            signed: Template::parse(signed, |_| None).unwrap(),
-            signature: SignatureRule {
-                place: Place::Header(http::HeaderName::from_static(header)),
-                split: None,
-                prefix: Some(prefix.to_owned()),
-                encoding: Encoding::Hex,
+            signing: Signing {
+                signed: Template::parse(signed, |_| None).unwrap(),
+                signature: SignatureRule {
+                    place: Place::Header(http::HeaderName::from_static(header)),
+                    split: None,
+                    prefix: Some(prefix.to_owned()),
+                    encoding: Encoding::Hex,
+                },
+                timestamp: None,
             },
-            timestamp: None,
         }
     }
 
@@ -164,8 +172,8 @@ mod tests {
     #[test]
     fn a_late_or_early_signature_is_stale_and_a_second_timestamp_is_refused() {
         let mut hmac = hmac("{timestamp}.{body}", "stripe-signature", "v1=");
-        hmac.signature.split = Some(",".to_owned());
-        hmac.timestamp = Some(TimestampRule {
+        hmac.signing.signature.split = Some(",".to_owned());
+        hmac.signing.timestamp = Some(TimestampRule {
             place: TimestampPlace::Entry("t=".to_owned()),
             unit: Unit::Seconds,
             tolerance: Some(300),
@@ -192,7 +200,7 @@ mod tests {
         let another = line.replacen("t=1", "t=2", 1);
         let moved = post(&[("stripe-signature", &another)], "{}");
         assert_eq!(
-            outcome(Verify::Hmac(hmac).check(&Seen::new(&moved, ""), &[secret], now)),
+            outcome(Verify::of(Scheme::Hmac(hmac)).check(&Seen::new(&moved, ""), &[secret], now)),
             "bad_signature"
         );
     }

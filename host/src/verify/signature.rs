@@ -3,7 +3,7 @@
 use http::HeaderName;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{Seen, Signed, Unverified, digest::Encoding};
+use super::{Seen, Signed, Unverified, digest::Encoding, template::Template};
 use crate::{
     request::{HeaderLine, Inbound, rfc3339},
     selector::JsonPath,
@@ -20,6 +20,8 @@ pub enum Place {
     },
     Query(String),
     Json(JsonPath),
+    /// A field of a form.
+    Form(String),
 }
 
 impl Place {
@@ -45,6 +47,10 @@ impl Place {
                 Some(serde_json::Value::Number(number)) => Ok(vec![number.to_string()]),
                 _ => Err(format!("the body has no text at {}", path.text())),
             },
+            Self::Form(name) => match seen.form_value(name)? {
+                Some(text) => Ok(vec![text.to_owned()]),
+                None => Err(format!("the form has no field {name}")),
+            },
         }
     }
 
@@ -53,7 +59,7 @@ impl Place {
         match self {
             Self::Header(own) => own == name,
             Self::HeaderGlob { begins, ends } => fits_glob(name, begins, ends),
-            Self::Query(_) | Self::Json(_) => false,
+            Self::Query(_) | Self::Json(_) | Self::Form(_) => false,
         }
     }
 
@@ -76,10 +82,12 @@ impl Place {
                 return Ok(());
             }
             Self::Json(path) => {
-                return Err(format!(
-                    "this sender's {} is part of the body; write it there yourself",
-                    path.text()
-                ));
+                signed.json.push((path.clone(), text));
+                return Ok(());
+            }
+            Self::Form(name) => {
+                signed.form.push((name.clone(), text));
+                return Ok(());
             }
         };
         let value = text.parse().map_err(|_| format!("the value for {name} can't stand in a header"))?;
@@ -97,6 +105,11 @@ fn fits_glob(name: &str, begins: &str, ends: &str) -> bool {
     name.len() >= begins.len() + ends.len() && name.starts_with(begins) && name.ends_with(ends)
 }
 
+/// Each entry is tried with each secret, so there are not to be many; DocuSign sends up to 100.
+const ENTRIES_MAX: usize = 128;
+/// RSA's largest, a hundred times over.
+const SIGNATURE_BYTES_MAX: usize = 128 << 10;
+
 /// Where the signature lies and how it is written.
 #[derive(Clone, Debug)]
 pub struct SignatureRule {
@@ -112,9 +125,18 @@ pub struct Entries(Vec<String>);
 impl SignatureRule {
     pub fn entries(&self, seen: &Seen<'_>) -> Result<Entries, Unverified> {
         let texts = self.place.texts(seen).map_err(Unverified::bad)?;
+        if texts.iter().map(String::len).sum::<usize>() > SIGNATURE_BYTES_MAX {
+            return Err(Unverified::bad(format!(
+                "more than {SIGNATURE_BYTES_MAX} bytes where a signature is declared"
+            )));
+        }
         let Some(split) = &self.split else { return Ok(Entries(texts)) };
         let entries = texts.iter().flat_map(|text| text.split(split.as_str()));
-        Ok(Entries(entries.map(|entry| entry.trim().to_owned()).collect()))
+        let entries: Vec<_> = entries.map(|entry| entry.trim().to_owned()).take(ENTRIES_MAX + 1).collect();
+        if entries.len() > ENTRIES_MAX {
+            return Err(Unverified::bad(format!("more than {ENTRIES_MAX} entries in the signature")));
+        }
+        Ok(Entries(entries))
     }
 
     /// Every entry that is a signature, decoded; one that can't be decoded is skipped.
@@ -178,7 +200,7 @@ impl Unit {
         }
     }
 
-    fn write(self, at: OffsetDateTime) -> String {
+    pub fn write(self, at: OffsetDateTime) -> String {
         match self {
             Self::Seconds => at.unix_timestamp().to_string(),
             Self::Milliseconds => (at.unix_timestamp_nanos() / 1_000_000).to_string(),
@@ -224,5 +246,66 @@ impl TimestampRule {
 
     pub fn write(&self, at: OffsetDateTime) -> String {
         self.unit.write(at)
+    }
+}
+
+/// What is signed, and where the proof and its time lie: common to every scheme with signatures.
+#[derive(Clone, Debug)]
+pub struct Signing {
+    pub signed: Template,
+    pub signature: SignatureRule,
+    pub timestamp: Option<TimestampRule>,
+}
+
+/// What a request brings: its signatures, and the text of its time.
+pub struct Received {
+    pub signatures: Vec<Vec<u8>>,
+    pub timestamp: Option<String>,
+}
+
+impl Signing {
+    pub fn received(&self, seen: &Seen<'_>) -> Result<Received, Unverified> {
+        let entries = self.signature.entries(seen)?;
+        let timestamp = self.timestamp.as_ref().map(|rule| rule.text(seen, &entries)).transpose()?;
+        Ok(Received { signatures: self.signature.received(&entries)?, timestamp })
+    }
+
+    /// The time is looked at last, so that `stale` always means an authentic request.
+    pub fn fresh(&self, received: &Received, now: OffsetDateTime) -> Result<(), Unverified> {
+        match (&self.timestamp, &received.timestamp) {
+            (Some(rule), Some(text)) => rule.check(text, now),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a sender adds; `signature` is made of the time's text. A time in the body is there already.
+    pub fn write(
+        &self,
+        seen: &Seen<'_>,
+        now: OffsetDateTime,
+        signature: impl FnOnce(Option<&str>) -> Result<Vec<u8>, String>,
+    ) -> Result<Signed, String> {
+        let mut signed = Signed::default();
+        let timestamp = match &self.timestamp {
+            Some(TimestampRule { place: TimestampPlace::At(place @ Place::Json(_)), .. }) => {
+                Some(place.one(seen)?)
+            }
+            Some(rule) => Some(rule.write(now)),
+            None => None,
+        };
+        let mut text = self.signature.written(&signature(timestamp.as_deref())?);
+        match (&self.timestamp, timestamp) {
+            (Some(TimestampRule { place: TimestampPlace::At(Place::Json(_)), .. }), _) => {}
+            (Some(TimestampRule { place: TimestampPlace::At(place), .. }), Some(timestamp)) => {
+                place.put(timestamp, &mut signed)?;
+            }
+            (Some(TimestampRule { place: TimestampPlace::Entry(prefix), .. }), Some(timestamp)) => {
+                let split = self.signature.split.as_deref().unwrap_or(",");
+                text = format!("{prefix}{timestamp}{split}{text}");
+            }
+            _ => {}
+        }
+        self.signature.place.put(text, &mut signed)?;
+        Ok(signed)
     }
 }

@@ -1,7 +1,6 @@
 //! What a signature covers: text and parts of the request (`v0:{timestamp}:{body}`), over raw bytes.
 
 use http::HeaderName;
-use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::{
@@ -37,6 +36,20 @@ enum Part {
         path: JsonPath,
         optional: bool,
     },
+    Form {
+        name: String,
+        optional: bool,
+    },
+    /// Every field, sorted and unique, each name and value joined (Twilio).
+    FormSorted,
+    /// `name:value` of each header that this header names, joined by `;` (Contentful).
+    HeadersNamedIn(HeaderName),
+    /// `name\nvalue\n` of each of these members that the body has (Amazon SNS).
+    Fields(Vec<String>),
+    /// The secret itself, where a digest without a key is the proof.
+    Secret,
+    /// The body's CRC-32 as a decimal number (PayPal).
+    Crc32,
     /// Looked up in the trigger's `params` when the pack loads.
     Param(String),
     Digest {
@@ -54,8 +67,12 @@ enum DigestOf {
 
 /// The parts that a template may have, for whoever wrote another one.
 pub const HELP: &str = "the parts are {body}, {timestamp}, {method}, {url}, {url:decoded}, {path}, {header:NAME}, \
-    {query:NAME}, {json:$.path}, {param:NAME}, {sha256hex:body}, {sha256b64:body} and {sha256b64url:body}; \
-    a trailing ? in {header:…}, {query:…} or {json:…} makes it optional";
+    {query:NAME}, {json:$.path}, {form:NAME}, {form:sorted}, {headers:NAME}, {fields:A,B}, {secret}, {param:NAME}, \
+    {crc32:body}, {sha256hex:body}, {sha256b64:body} and {sha256b64url:body} (or of `url`); \
+    a trailing ? in {header:…}, {query:…}, {json:…} or {form:…} makes it optional";
+
+/// Headers that `{headers:NAME}` may join.
+const HEADERS_MAX: usize = 64;
 
 impl Template {
     /// Reads a template; the error says in the author's words what is wrong with it.
@@ -84,7 +101,44 @@ impl Template {
 
     /// Whether the signature covers the body, whole or by a digest of it.
     pub fn covers_body(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Body | Part::Digest { of: DigestOf::Body, .. }))
+        self.parts.iter().any(|part| {
+            matches!(
+                part,
+                Part::Body | Part::Crc32 | Part::FormSorted | Part::Digest { of: DigestOf::Body, .. }
+            )
+        })
+    }
+
+    /// Whether it covers something of the body at least.
+    pub fn covers_parts_of_body(&self) -> bool {
+        let of_body = |part: &Part| matches!(part, Part::Json { .. } | Part::Form { .. } | Part::Fields(_));
+        self.covers_body() || self.parts.iter().any(of_body)
+    }
+
+    /// Whether it walks over the whole body.
+    pub fn reads_body(&self) -> bool {
+        let whole = |part: &Part| {
+            matches!(
+                part,
+                Part::Body | Part::Crc32 | Part::FormSorted | Part::Digest { of: DigestOf::Body, .. }
+            )
+        };
+        self.parts.iter().any(whole)
+    }
+
+    pub fn has_secret(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Secret))
+    }
+
+    pub fn has_headers(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Header { .. } | Part::HeadersNamedIn(_)))
+    }
+
+    pub fn has_url(&self) -> bool {
+        let of_url = |part: &Part| {
+            matches!(part, Part::Url | Part::UrlDecoded | Part::Digest { of: DigestOf::Url, .. })
+        };
+        self.parts.iter().any(of_url)
     }
 
     pub fn has_timestamp(&self) -> bool {
@@ -96,6 +150,24 @@ impl Template {
         &self,
         seen: &Seen<'_>,
         timestamp: Option<&str>,
+        sink: impl FnMut(&[u8]),
+    ) -> Result<(), String> {
+        self.feed_with(seen, timestamp, &[], sink)
+    }
+
+    /// The bytes that are signed.
+    pub fn bytes(&self, seen: &Seen<'_>, timestamp: Option<&str>) -> Result<Vec<u8>, String> {
+        let mut bytes = Vec::with_capacity(seen.request.body.len() + 64);
+        self.feed(seen, timestamp, |part| bytes.extend_from_slice(part))?;
+        Ok(bytes)
+    }
+
+    /// The same where `{secret}` stands for these bytes.
+    pub fn feed_with(
+        &self,
+        seen: &Seen<'_>,
+        timestamp: Option<&str>,
+        secret: &[u8],
         mut sink: impl FnMut(&[u8]),
     ) -> Result<(), String> {
         for part in &self.parts {
@@ -108,7 +180,7 @@ impl Template {
                 },
                 Part::Method => sink(seen.request.method.as_str().as_bytes()),
                 Part::Url => sink(seen.url().as_bytes()),
-                Part::UrlDecoded => sink(&percent_decode_str(&seen.url()).collect::<Vec<_>>()),
+                Part::UrlDecoded => sink(url_decoded(&seen.url()).as_bytes()),
                 Part::Path => sink(seen.request.path.as_bytes()),
                 Part::Header { name, optional } => match seen.request.header(name) {
                     HeaderLine::One(text) => sink(text.as_bytes()),
@@ -127,6 +199,38 @@ impl Template {
                     Some(Value::Null) | None if *optional => {}
                     _ => return Err(format!("the body has no text or number at {}", path.text())),
                 },
+                Part::Form { name, optional } => match seen.form_value(name)? {
+                    Some(text) => sink(text.as_bytes()),
+                    None if *optional => {}
+                    None => return Err(format!("the form has no field {name}")),
+                },
+                Part::FormSorted => {
+                    let mut fields: Vec<_> = seen.form()?.iter().collect();
+                    fields.sort();
+                    fields.dedup();
+                    for (name, value) in fields {
+                        sink(name.as_bytes());
+                        sink(value.as_bytes());
+                    }
+                }
+                Part::HeadersNamedIn(name) => sink(headers_named_in(seen, name)?.as_bytes()),
+                Part::Fields(names) => {
+                    let Some(Value::Object(members)) = seen.json() else {
+                        return Err("the body is no JSON object".to_owned());
+                    };
+                    for name in names {
+                        let text = match members.get(name) {
+                            None | Some(Value::Null) => continue,
+                            Some(Value::String(text)) => text.as_str(),
+                            Some(_) => return Err(format!("the body has no text at {name}")),
+                        };
+                        for part in [name.as_str(), "\n", text, "\n"] {
+                            sink(part.as_bytes());
+                        }
+                    }
+                }
+                Part::Secret => sink(secret),
+                Part::Crc32 => sink(crc32fast::hash(&seen.request.body).to_string().as_bytes()),
                 Part::Digest { hash, encoding, of } => {
                     let digest = match of {
                         DigestOf::Body => hash.digest(&seen.request.body),
@@ -175,6 +279,17 @@ impl Part {
                     Err(format!("`{{{text}}}`: only a path to one value can be signed"))
                 }
             }
+            "form" if argument == "sorted" => Ok(Self::FormSorted),
+            "form" if !argument.is_empty() => Ok(Self::Form { name: argument.to_owned(), optional }),
+            "headers" => match argument.parse() {
+                Ok(name) => Ok(Self::HeadersNamedIn(name)),
+                Err(_) => Err(format!("`{{{text}}}`: `{argument}` can't be the name of a header")),
+            },
+            "fields" if !argument.is_empty() => {
+                Ok(Self::Fields(argument.split(',').map(|name| name.trim().to_owned()).collect()))
+            }
+            "secret" if argument.is_empty() => Ok(Self::Secret),
+            "crc32" if argument == "body" => Ok(Self::Crc32),
             "param" => match param(argument) {
                 Some(value) => Ok(Self::Param(value)),
                 None => Err(format!("`{{{text}}}`: there is no `{argument}` under `params`")),
@@ -185,4 +300,51 @@ impl Part {
             _ => Err(format!("`{{{text}}}` is not a part of a request")),
         }
     }
+}
+
+/// The escapes that HubSpot decodes before it signs, and no other:
+/// <https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests>
+fn url_decoded(url: &str) -> String {
+    const ESCAPES: [(&str, &str); 12] = [
+        ("3A", ":"),
+        ("2F", "/"),
+        ("3F", "?"),
+        ("40", "@"),
+        ("21", "!"),
+        ("24", "$"),
+        ("27", "'"),
+        ("28", "("),
+        ("29", ")"),
+        ("2A", "*"),
+        ("2C", ","),
+        ("3B", ";"),
+    ];
+    let mut decoded = String::with_capacity(url.len());
+    let mut rest = url;
+    while let Some(at) = rest.find('%') {
+        decoded.push_str(&rest[..at]);
+        let escape = rest.get(at + 1..at + 3).unwrap_or_default();
+        let known = ESCAPES.iter().find(|(code, _)| code.eq_ignore_ascii_case(escape));
+        decoded.push_str(known.map_or("%", |(_, plain)| plain));
+        rest = &rest[at + if known.is_some() { 3 } else { 1 }..];
+    }
+    decoded + rest
+}
+
+fn headers_named_in(seen: &Seen<'_>, list: &HeaderName) -> Result<String, String> {
+    let HeaderLine::One(names) = seen.request.header(list) else {
+        return Err(format!("not one {list} header"));
+    };
+    let mut joined = Vec::new();
+    for name in names.split(',').map(str::trim) {
+        if joined.len() == HEADERS_MAX {
+            return Err(format!("{list} names more than {HEADERS_MAX} headers"));
+        }
+        let value = name.parse::<HeaderName>().ok().map(|name| seen.request.header(&name));
+        let Some(HeaderLine::One(value)) = &value else {
+            return Err(format!("not one {name} header, which {list} names"));
+        };
+        joined.push(format!("{}:{value}", name.to_ascii_lowercase()));
+    }
+    Ok(joined.join(";"))
 }

@@ -46,7 +46,7 @@ pub(super) async fn ingress(
 
 /// The asker's words come back as plain data, whatever a browser would like to make of them.
 fn shook(shaken: Shaken) -> Response {
-    let Shaken { status, content_type, headers, body } = shaken;
+    let Shaken { status, content_type, headers, body, store: _ } = shaken;
     let mut response = answered(Answer { status, content_type, body });
     for (name, value) in headers {
         if let Ok(value) = HeaderValue::from_str(&value) {

@@ -16,7 +16,6 @@ use crate::{
     policy::{OnInvalid, Policy},
     registry::{Registry, Target},
     request::rfc3339,
-    verify::Verify,
     wasm::Mapper,
     web::{auth::Authorized, error::ApiError},
 };
@@ -109,11 +108,7 @@ fn policy(host: &Host, policy: &Policy) -> Value {
         policy.secrets.iter().map(|name| json!({"name": name, "provided": !known.values(name).is_empty()}));
     json!({
         "preset": policy.preset,
-        "verify": match policy.verify {
-            Verify::Nothing => "none",
-            Verify::Hmac(_) => "hmac",
-            Verify::Token(_) => "token",
-        },
+        "verify": policy.verify.word(),
         "secrets": secrets.collect::<Vec<_>>(),
         "payload_size_limit_kb": policy.body_bytes_max / 1024,
         "ip_allowlist": policy.ip_allowlist,

@@ -1,0 +1,269 @@
+//! The `jwt` scheme: a signed token whose claims vouch for the request (RFC 7519).
+
+use ring::hmac;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::{
+    Seen, Signed, Unverified,
+    digest::{Encoding, Hash, KeyDecoding},
+    keys::{Ecdsa, PublicKey},
+    signature::Place,
+    template::Template,
+};
+use crate::{json, secret::SecretValue};
+
+#[derive(Clone, Debug)]
+pub struct Jwt {
+    pub place: Place,
+    /// In front of the token, for example `Bearer `.
+    pub prefix: Option<String>,
+    /// The only ones that count, whatever a token says of itself.
+    pub algorithms: Vec<Algorithm>,
+    pub secret: KeyDecoding,
+    pub keys: Keys,
+    /// Seconds since it was issued.
+    pub max_age: Option<u32>,
+    pub claims: Vec<(String, Claim)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    Hs256,
+    Rs256,
+    Es256,
+    EdDsa,
+}
+
+/// Where the keys come from.
+#[derive(Clone, Debug)]
+pub enum Keys {
+    /// The secrets: text for HS256, PEM or a JWK set for the others.
+    Secrets,
+    /// A JWK set at this URL.
+    Jwks(String),
+}
+
+#[derive(Clone, Debug)]
+pub enum Claim {
+    Const(Value),
+    /// Made of the request.
+    Template(Template),
+}
+
+impl Algorithm {
+    pub const NAMES: [&str; 4] = ["HS256", "RS256", "ES256", "EdDSA"];
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "HS256" => Some(Self::Hs256),
+            "RS256" => Some(Self::Rs256),
+            "ES256" => Some(Self::Es256),
+            "EdDSA" => Some(Self::EdDsa),
+            _ => None,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+
+    /// Whether a key is one for it: a token must not choose what its key is taken for.
+    const fn is_for(self, key: &PublicKey) -> bool {
+        matches!(
+            (self, key),
+            (Self::Rs256, PublicKey::Rsa(_) | PublicKey::RsaNumbers(..))
+                | (Self::Es256, PublicKey::P256(_))
+                | (Self::EdDsa, PublicKey::Ed25519(_))
+        )
+    }
+}
+
+/// Longer tokens are none.
+const TOKEN_BYTES_MAX: usize = 16 << 10;
+/// Clocks differ.
+const LEEWAY: i64 = 60;
+/// Keys of one set that are tried.
+const KEYS_MAX: usize = 32;
+
+/// A token, taken apart.
+struct Parts<'a> {
+    /// What is signed: header and claims as they came.
+    signed: &'a str,
+    header: Value,
+    claims: Value,
+    signature: Vec<u8>,
+}
+
+impl Jwt {
+    pub fn check(
+        &self,
+        seen: &Seen<'_>,
+        secrets: &[SecretValue],
+        now: OffsetDateTime,
+    ) -> Result<(), Unverified> {
+        let text = self.place.one(seen).map_err(Unverified::bad)?;
+        let Some(token) = text.strip_prefix(self.prefix.as_deref().unwrap_or_default()) else {
+            return Err(Unverified::bad("the token lacks its declared prefix"));
+        };
+        let parts = parts(token).ok_or_else(|| Unverified::bad("the token is no JWT"))?;
+        let algorithm = parts.header["alg"].as_str().and_then(Algorithm::from_name);
+        let Some(algorithm) = algorithm.filter(|algorithm| self.algorithms.contains(algorithm)) else {
+            return Err(Unverified::bad("the token's algorithm is not one that the trigger declares"));
+        };
+        if !self.is_signed(&parts, algorithm, seen, secrets)? {
+            return Err(Unverified::bad("the token's signature does not match under any of the keys"));
+        }
+        self.vouches(&parts.claims, seen)?;
+        self.fresh(&parts.claims, now)
+    }
+
+    fn is_signed(
+        &self,
+        parts: &Parts<'_>,
+        algorithm: Algorithm,
+        seen: &Seen<'_>,
+        secrets: &[SecretValue],
+    ) -> Result<bool, Unverified> {
+        if algorithm == Algorithm::Hs256 {
+            let fits = |secret: &SecretValue| {
+                let key = self.secret.key(secret.bytes());
+                let key = key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, &key));
+                key.is_some_and(|key| hmac::verify(&key, parts.signed.as_bytes(), &parts.signature).is_ok())
+            };
+            return Ok(secrets.iter().any(fits));
+        }
+        let kid = parts.header["kid"].as_str();
+        let keys = match &self.keys {
+            Keys::Jwks(_) => {
+                let text =
+                    seen.fetched.ok_or_else(|| Unverified::bad("the sender's keys could not be had"))?;
+                keys_of(text, kid)
+            }
+            Keys::Secrets => {
+                let texts = secrets.iter().filter_map(|secret| std::str::from_utf8(secret.bytes()).ok());
+                texts.flat_map(|text| keys_of(text, kid)).collect()
+            }
+        };
+        let message = parts.signed.as_bytes();
+        let fits = |key: &PublicKey| key.verifies(message, &parts.signature, Hash::Sha256, Ecdsa::Fixed);
+        Ok(keys.iter().filter(|key| algorithm.is_for(key)).any(fits))
+    }
+
+    fn vouches(&self, claims: &Value, seen: &Seen<'_>) -> Result<(), Unverified> {
+        for (name, wanted) in &self.claims {
+            let own = &claims[name.as_str()];
+            let holds = match wanted {
+                // `aud` may be a list of those whom it is for (RFC 7519, section 4.1.3).
+                Claim::Const(wanted) => {
+                    own == wanted || own.as_array().is_some_and(|all| all.contains(wanted))
+                }
+                Claim::Template(template) => {
+                    let wanted = template.bytes(seen, None).map_err(Unverified::bad)?;
+                    own.as_str()
+                        .is_some_and(|own| own.trim_end_matches('=').as_bytes() == without_padding(&wanted))
+                }
+            };
+            if !holds {
+                return Err(Unverified::bad(format!(
+                    "the token's claim `{name}` does not vouch for this request"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn fresh(&self, claims: &Value, now: OffsetDateTime) -> Result<(), Unverified> {
+        let now = now.unix_timestamp();
+        let time = |name: &str| claims[name].as_f64().map(whole);
+        if time("exp").is_some_and(|exp| now > exp.saturating_add(LEEWAY)) {
+            return Err(Unverified::stale("the token has expired"));
+        }
+        if time("nbf").is_some_and(|nbf| now < nbf.saturating_sub(LEEWAY)) {
+            return Err(Unverified::stale("the token is not valid yet"));
+        }
+        if let Some(max_age) = self.max_age {
+            let Some(iat) = time("iat") else {
+                return Err(Unverified::bad("the token does not say when it was issued"));
+            };
+            if now.saturating_sub(iat).unsigned_abs() > u64::from(max_age) {
+                return Err(Unverified::stale(format!(
+                    "the token was issued more than {max_age} s from now"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// As a sender would, with a shared secret; other keys are the sender's alone.
+    pub fn sign(&self, seen: &Seen<'_>, secret: &SecretValue, now: OffsetDateTime) -> Result<Signed, String> {
+        if !self.algorithms.contains(&Algorithm::Hs256) {
+            return Err("only the sender can sign with its private key".to_owned());
+        }
+        let mut claims = serde_json::Map::new();
+        for (name, claim) in &self.claims {
+            let value = match claim {
+                Claim::Const(value) => value.clone(),
+                Claim::Template(template) => {
+                    Value::String(String::from_utf8_lossy(&template.bytes(seen, None)?).into_owned())
+                }
+            };
+            claims.insert(name.clone(), value);
+        }
+        claims.insert("iat".to_owned(), now.unix_timestamp().into());
+        claims.insert("exp".to_owned(), (now.unix_timestamp() + 300).into());
+        let encode = |value: &Value| Encoding::Base64Url.encode(value.to_string().as_bytes());
+        let header = serde_json::json!({"alg": Algorithm::Hs256.name(), "typ": "JWT"});
+        let text = format!("{}.{}", encode(&header), encode(&Value::Object(claims)));
+        let key =
+            self.secret.key(secret.bytes()).ok_or("the secret is not encoded as the trigger declares")?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        let signature = Encoding::Base64Url.encode(hmac::sign(&key, text.as_bytes()).as_ref());
+        let mut signed = Signed::default();
+        let prefix = self.prefix.as_deref().unwrap_or_default();
+        self.place.put(format!("{prefix}{text}.{signature}"), &mut signed)?;
+        Ok(signed)
+    }
+}
+
+/// A claim with a time may have a fraction.
+#[expect(clippy::cast_possible_truncation, reason = "a time out of range is clamped, and then too far away")]
+fn whole(seconds: f64) -> i64 {
+    seconds as i64
+}
+
+fn without_padding(text: &[u8]) -> &[u8] {
+    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
+    &text[..text.len() - padding]
+}
+
+fn parts(token: &str) -> Option<Parts<'_>> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
+    let (signed, signature) = token.rsplit_once('.')?;
+    let (header, claims) = signed.split_once('.')?;
+    let read = |text: &str| json::parse(&Encoding::Base64Url.decode(text)?).ok().filter(Value::is_object);
+    Some(Parts {
+        signed,
+        header: read(header)?,
+        claims: read(claims)?,
+        signature: Encoding::Base64Url.decode(signature)?,
+    })
+}
+
+/// The keys of a text: a JWK set, one JWK, PEM, or base64. With a `kid`, of a set only the keys of that name.
+fn keys_of(text: &str, kid: Option<&str>) -> Vec<PublicKey> {
+    let Ok(document) = json::parse(text.as_bytes()) else {
+        return PublicKey::parse(text).into_iter().collect();
+    };
+    let one = std::slice::from_ref(&document);
+    let keys = document["keys"].as_array().map_or(one, Vec::as_slice);
+    let named = |jwk: &&Value| kid.is_none() || jwk["kid"].is_null() || jwk["kid"].as_str() == kid;
+    keys.iter().filter(named).take(KEYS_MAX).filter_map(PublicKey::from_jwk).collect()
+}
