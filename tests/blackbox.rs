@@ -30,6 +30,8 @@ mod embedded;
 mod event_key_faults;
 #[path = "blackbox/event_keys.rs"]
 mod event_keys;
+#[path = "blackbox/explain.rs"]
+mod explain;
 #[path = "blackbox/handshake.rs"]
 mod handshake;
 #[path = "blackbox/handshake_senders.rs"]

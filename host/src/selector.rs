@@ -1,6 +1,6 @@
 //! Selectors: how any part of a request is named (`header:NAME`, `query:NAME`, `path`, `method`, `body`, `$…`).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use http::HeaderName;
 use jsonpath_rust::{
@@ -264,6 +264,19 @@ fn in_the_authors_words(text: &str, error: &JsonPathError) -> String {
             format!("`{text}` is not a JSONPath: it can't be read from character {column} on")
         }
         other => format!("`{text}` is not a JSONPath: {}", other.to_string().to_lowercase()),
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Path => f.write_str("path"),
+            Self::Method => f.write_str("method"),
+            Self::Body => f.write_str("body"),
+            Self::Json(path) => f.write_str(path.text()),
+        }
     }
 }
 

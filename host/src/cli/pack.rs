@@ -4,6 +4,7 @@ mod bless;
 mod build;
 mod bundle;
 mod check;
+mod explain;
 mod new;
 mod sdk;
 mod test;

@@ -112,6 +112,12 @@ fn private(name: &str) -> SecretValue {
     SecretValue::new(hex::encode(Sha256::digest(format!("a secret for tests: {name}"))))
 }
 
+impl CaseRequest {
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+}
+
 impl Case {
     /// A case that nobody wrote down: this JSON body to that trigger or pack.
     pub fn of_body(target_ref: &str, body: Vec<u8>, mut headers: HeaderMap) -> Self {

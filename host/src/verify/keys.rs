@@ -61,7 +61,11 @@ impl PublicKey {
     pub fn of_certificate(text: &str, name: &Regex) -> Option<Self> {
         let (_, der) = pem::decode_vec(text.trim().as_bytes()).ok()?;
         let certificate = Certificate::from_der(&der).ok()?;
-        let parts = certificate.tbs_certificate().subject().iter_rdn().flat_map(x509_cert::name::RelativeDistinguishedName::iter);
+        let parts = certificate
+            .tbs_certificate()
+            .subject()
+            .iter_rdn()
+            .flat_map(x509_cert::name::RelativeDistinguishedName::iter);
         let mut names = parts.filter(|part| part.oid == COMMON_NAME);
         let (Some(own), None) = (names.next(), names.next()) else { return None };
         // Whatever kind of string it is: its bytes, which for a host's name are ASCII in each.

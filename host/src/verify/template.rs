@@ -11,6 +11,7 @@ use crate::{request::HeaderLine, selector::JsonPath};
 
 #[derive(Clone, Debug)]
 pub struct Template {
+    text: String,
     parts: Vec<Part>,
 }
 
@@ -96,7 +97,27 @@ impl Template {
         if !rest.is_empty() {
             parts.push(Part::Text(rest.to_owned()));
         }
-        Ok(Self { parts })
+        Ok(Self { text: text.to_owned(), parts })
+    }
+
+    /// As it is declared.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What is signed as a word of a shell script that has `$body`, `$timestamp` and `$url`, and in which each header
+    /// has the word that `header` gives; `None` where a script would need more.
+    pub fn shell(&self, header: impl Fn(&HeaderName) -> Option<String>) -> Option<String> {
+        let word = |part: &Part| match part {
+            Part::Text(text) | Part::Param(text) => Some(format!("'{}'", text.replace('\'', "'\\''"))),
+            Part::Body => Some("\"$body\"".to_owned()),
+            Part::Timestamp => Some("\"$timestamp\"".to_owned()),
+            Part::Method => Some("POST".to_owned()),
+            Part::Url | Part::UrlDecoded => Some("\"$url\"".to_owned()),
+            Part::Header { name, .. } => header(name),
+            _ => None,
+        };
+        self.parts.iter().map(word).collect()
     }
 
     /// Whether the signature covers the body, whole or by a digest of it.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{load, shown_name};
+use super::{explain, load, shown_name};
 use crate::{
     cli::{Output, output},
     mapping::Mapping,
@@ -18,6 +18,9 @@ pub(in crate::cli) struct Args {
     /// A pack, or a folder of packs.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
+    /// Say in words what each trigger demands of its sender, with a request that it accepts.
+    #[arg(long, conflicts_with = "output")]
+    explain: bool,
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
@@ -26,7 +29,10 @@ pub(super) fn run(reader: Reader<'_>, args: &Args) -> Result<ExitCode> {
     let loaded = load(&args.folder, reader)?;
     let mut report = loaded.report();
     for pack in loaded.packs() {
-        cases::read(pack, &shown_name(&pack.path), reader.limits, &mut report);
+        let cases = cases::read(pack, &shown_name(&pack.path), reader.limits, &mut report);
+        if args.explain {
+            explain::explain(pack, &cases);
+        }
     }
     for refused in loaded.refused() {
         cases::check(&refused.path, &shown_name(&refused.path), reader.limits, &mut report);
