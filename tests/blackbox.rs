@@ -24,6 +24,8 @@ mod broken_packs;
 mod commands;
 #[path = "blackbox/crash.rs"]
 mod crash;
+#[path = "blackbox/declared_senders.rs"]
+mod declared_senders;
 #[path = "blackbox/embedded.rs"]
 mod embedded;
 #[path = "blackbox/event_key_faults.rs"]

@@ -79,7 +79,7 @@ fn when(node: &Node, report: &mut Report) -> Option<When> {
     let table = Table::read(node, "`when`", &["method", "query", "header", "json"], report)?;
     let mut when = When::default();
     if let Some(node) = table.get("method") {
-        let word = read::word(node, "method of a handshake", &["GET", "POST", "OPTIONS"], report)?;
+        let word = read::word(node, "method of a handshake", &["GET", "HEAD", "POST", "OPTIONS"], report)?;
         when.method = Method::from_bytes(word.as_bytes()).ok();
     }
     for (key, value) in entries(&table, "query", report)? {

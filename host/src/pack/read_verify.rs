@@ -547,7 +547,7 @@ fn timestamp(
     };
     // In the body it is covered with the body.
     let in_body = matches!(at, TimestampPlace::At(Place::Json(_)));
-    if !in_body && signed.is_some_and(|template| !template.has_timestamp()) {
+    if !in_body && signed.is_some_and(|template| !template.may_have_timestamp()) {
         let help = "add {timestamp} to `signed` as the sender does, or leave `timestamp` out".to_owned();
         report.fault(table.at(), "the signature does not cover the timestamp: anybody could renew it", help);
         return None;

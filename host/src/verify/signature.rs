@@ -309,3 +309,37 @@ impl Signing {
         Ok(signed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::tests::post;
+
+    /// However long a list is, looking at it takes no longer than reading it, and what follows is bounded.
+    #[test]
+    fn a_list_of_signatures_has_an_end() {
+        let rule = SignatureRule {
+            place: Place::Json(JsonPath::parse("$.s").unwrap()),
+            split: Some(",".to_owned()),
+            prefix: Some("v1=".to_owned()),
+            encoding: Encoding::Hex,
+        };
+        let entries = |text: &str| {
+            let request = post(&[], &format!("{{\"s\": \"{text}\"}}"));
+            rule.entries(&Seen::new(&request, ""))
+                .map(|entries| entries.0.len())
+                .map_err(|unverified| unverified.detail)
+        };
+        assert_eq!(entries(&vec!["v1=00"; 128].join(",")), Ok(128));
+        assert_eq!(
+            entries(&vec!["v1=00"; 129].join(",")).unwrap_err(),
+            "more than 128 entries in the signature"
+        );
+        assert_eq!(
+            entries(&vec!["v1=00"; 10_000].join(",")).unwrap_err(),
+            "more than 128 entries in the signature"
+        );
+        let long = entries(&"x".repeat(1 << 20)).unwrap_err();
+        assert_eq!(long, "more than 131072 bytes where a signature is declared");
+    }
+}

@@ -166,6 +166,11 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Timestamp))
     }
 
+    /// Whether the time may be covered: by itself, or as one of the headers that a header names.
+    pub fn may_have_timestamp(&self) -> bool {
+        self.has_timestamp() || self.parts.iter().any(|part| matches!(part, Part::HeadersNamedIn(_)))
+    }
+
     /// Feeds every part to `sink`, in order; the error names a part that the request lacks.
     pub fn feed(
         &self,

@@ -3,8 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use hookpack::{
     config::Config,
+    request::Inbound,
     wasm::{Delivery, Failure, Mapper, Purpose, Sandbox, Transformed},
 };
 use time::OffsetDateTime;
@@ -38,4 +40,36 @@ pub fn call(mapper: &Mapper, payload: &[u8]) -> Result<Transformed, Failure> {
         payload: Bytes::copy_from_slice(payload),
     };
     runtime.block_on(mapper.transform(delivery, OffsetDateTime::UNIX_EPOCH)).result
+}
+
+/// What stands before the first `end`, and what after it; all of it before, when there is none.
+pub fn head_and_body<'a>(bytes: &'a [u8], end: &[u8]) -> (&'a [u8], &'a [u8]) {
+    match bytes.windows(end.len()).position(|window| window == end) {
+        Some(at) => (&bytes[..at], &bytes[at + end.len()..]),
+        None => (bytes, &[]),
+    }
+}
+
+/// A request: a query on its first line, then header lines, an empty line, a body.
+pub fn request(bytes: &[u8]) -> Inbound {
+    let (head, body) = head_and_body(bytes, b"\n\n");
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let query = lines.next().map(|line| String::from_utf8_lossy(line).into_owned());
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let (name, value) = head_and_body(line, b": ");
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    Inbound {
+        id: uuid::Uuid::nil(),
+        received_at: OffsetDateTime::UNIX_EPOCH,
+        source_ip: [127, 0, 0, 1].into(),
+        method: http::Method::POST,
+        path: "/api/v1/webhooks/wh_x".to_owned(),
+        query,
+        headers,
+        body: Bytes::copy_from_slice(body),
+    }
 }
