@@ -45,6 +45,8 @@ pub mod verify;
 pub mod selector;
 /// One request as it was received.
 pub mod request;
+/// Forms and query strings as everything here reads them.
+pub mod form;
 /// JSON as everything here reads it.
 pub mod json;
 /// The words that every room shares.

@@ -1,12 +1,13 @@
 //! One request as it was received: what every check and selector looks at.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method};
-use percent_encoding::percent_decode_str;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
+
+use crate::form;
 
 #[derive(Clone, Debug)]
 pub struct Inbound {
@@ -23,6 +24,9 @@ pub struct Inbound {
     /// The bytes as they came over the wire, before any decoding.
     pub body: Bytes,
 }
+
+/// What a CloudEvent says of itself beside its data, each as text; nothing when the request is none.
+pub type Attributes = BTreeMap<String, String>;
 
 /// What stands in the header of one name.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,10 +69,12 @@ impl Inbound {
 
     /// The first value of a query parameter, decoded.
     pub fn query_value(&self, name: &str) -> Option<Cow<'_, str>> {
-        let pairs = self.query.as_deref().unwrap_or_default().split('&');
-        pairs
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .find_map(|(key, value)| (form_decoded(key) == name).then(|| form_decoded(value)))
+        self.query_pairs().find_map(|(key, value)| (key == name).then_some(Cow::Owned(value)))
+    }
+
+    /// The query's parameters in their order, decoded.
+    pub fn query_pairs(&self) -> impl Iterator<Item = (String, String)> {
+        form::text_pairs(self.query.as_deref().unwrap_or_default())
     }
 
     /// The time of receipt as everything prints it.
@@ -90,14 +96,16 @@ pub const FORM_FIELDS_MAX: usize = 1000;
 
 /// The fields of `application/x-www-form-urlencoded`, in order, decoded; an error says why it is none.
 pub fn form_fields(body: &[u8]) -> Result<Vec<(String, String)>, String> {
-    let text = std::str::from_utf8(body).map_err(|_| "the body is no form: it is not UTF-8".to_owned())?;
     let mut fields = Vec::new();
-    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+    for (name, value) in form::pairs(body) {
         if fields.len() == FORM_FIELDS_MAX {
             return Err(format!("the form has more than {FORM_FIELDS_MAX} fields"));
         }
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        fields.push((form_decoded(name).into_owned(), form_decoded(value).into_owned()));
+        let text = |bytes: form::Bytes<'_>| {
+            String::from_utf8(bytes.into_owned())
+                .map_err(|_| "the form has a field that is not UTF-8".to_owned())
+        };
+        fields.push((text(name)?, text(value)?));
     }
     Ok(fields)
 }
@@ -110,16 +118,6 @@ pub fn query_text(pairs: &[(String, String)]) -> Option<String> {
     let pairs: Vec<_> =
         pairs.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
     (!pairs.is_empty()).then(|| pairs.join("&"))
-}
-
-/// `a+b%20c` as `a b c`.
-fn form_decoded(text: &str) -> Cow<'_, str> {
-    if text.contains('+') {
-        let spaced = text.replace('+', " ");
-        Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
-    } else {
-        percent_decode_str(text).decode_utf8_lossy()
-    }
 }
 
 #[cfg(test)]
