@@ -109,7 +109,9 @@ pub struct Config {
     pub yaml_nodes_max: usize,
     /// Size of one compiled regular expression, in bytes; then the pack is refused.
     pub regex_bytes_max: usize,
-    /// Events that one delivery may become; then its mapping fails.
+    /// Fields of a form; then the sender gets 400.
+    pub form_fields_max: usize,
+    /// Events that one delivery may become; then its mapping fails. Also payloads of a batch; then the sender gets 413.
     pub events_per_delivery_max: usize,
     /// Size of one mapped event, in bytes; then its mapping fails.
     pub event_bytes_max: usize,
@@ -128,7 +130,7 @@ pub struct Config {
     pub mapper_queue_deliveries_max: usize,
     /// Bytes of payload waiting for a worker; then 503 with `Retry-After`.
     pub mapper_queue_bytes_max: usize,
-    /// Seconds for all members that `split` selects to be mapped; then 503 with `Retry-After`.
+    /// Seconds for all lines, events and members of one delivery to be mapped; then 503 with `Retry-After`.
     pub mapper_delivery_seconds: u64,
     /// Milliseconds of CPU for one call of a mapper, four times as many by the clock; then its mapping fails, or 503
     /// when the machine was too busy to give it half of them.
@@ -200,6 +202,7 @@ impl Default for Config {
             yaml_depth_max: 64,
             yaml_nodes_max: 50_000,
             regex_bytes_max: 1 << 20,
+            form_fields_max: 1000,
             events_per_delivery_max: 1000,
             event_bytes_max: 4 << 20,
             delivery_bytes_max: 32 << 20,

@@ -1,116 +1,200 @@
-//! From the bytes on the wire to one JSON document, within limits.
+//! From the bytes on the wire to JSON documents, within limits.
 
-use std::{borrow::Cow, io::Read};
+mod cloudevents;
+mod content_type;
+mod document;
+
+use std::{fmt, io::Read};
 
 use bytes::Bytes;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use serde_json::Value;
 
-use crate::json;
+use self::document::Document;
+use crate::{
+    json,
+    request::{Attributes, Inbound},
+    selector::Subject,
+};
 
 /// How a body is written, as its headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Coding {
-    pub content: Content,
-    pub compression: Compression,
+    content: Content,
+    compression: Compression,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    Json,
+enum Content {
+    /// The body is the payload; it may be the data of a CloudEvent whose attributes are headers.
+    Document(Document),
+    /// NDJSON: each line is a payload.
+    Lines,
+    /// A CloudEvent in JSON: its data is the payload.
+    CloudEvent,
+    /// A list of them.
+    CloudEvents,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
+enum Compression {
     Identity,
     Gzip,
     Deflate,
 }
 
-/// A decoded body: the document and the very text of it.
+/// What a body may take, once decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of the inflated body.
+    pub bytes_max: usize,
+    /// Of a batch.
+    pub payloads_max: usize,
+    pub form_fields_max: usize,
+}
+
+/// A decoded body.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    pub shape: Shape,
+    pub payloads: Vec<Payload>,
+}
+
+/// What a body consists of; its content type says so, not the number of its payloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    One,
+    Lines,
+    CloudEvents,
+}
+
 #[derive(Clone, Debug)]
 pub struct Payload {
     pub value: Value,
-    /// JSON in UTF-8, as it was sent (inflated); what is stored when nothing is mapped.
-    pub text: Bytes,
+    pub attributes: Attributes,
+    /// Where in the body it stands, when it isn't all of it.
+    pub place: Place,
+    /// JSON in UTF-8 as it was sent, when it was sent as JSON.
+    sent: Option<Bytes>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Whole,
+    /// Counted from 1, with the empty ones.
+    Line(usize),
+    /// Of a batch, counted from 0 as in a JSON Pointer.
+    Member(usize),
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Undecodable {
     /// The inflated body would pass the limit.
     TooLarge,
+    TooManyPayloads,
     Broken(String),
 }
 
 impl Coding {
     /// What the headers declare; the error is for the sender.
     pub fn of(headers: &HeaderMap) -> Result<Self, String> {
-        Ok(Self { content: content_of(headers)?, compression: compression_of(headers)? })
+        Ok(Self {
+            content: content_type::content_of(headers)?,
+            compression: content_type::compression_of(headers)?,
+        })
     }
 
-    pub fn decode(self, body: &Bytes, bytes_max: usize) -> Result<Payload, Undecodable> {
-        let text = match self.compression {
-            Compression::Identity => body.clone(),
-            Compression::Gzip => inflate(MultiGzDecoder::new(&body[..]), bytes_max)?,
-            // RFC 9110 means zlib by `deflate`; some senders leave zlib's two bytes of header away.
-            Compression::Deflate if body.first().is_some_and(|byte| byte & 0x0f == 8) => {
-                inflate(ZlibDecoder::new(&body[..]), bytes_max)?
+    pub fn decode(self, request: &Inbound, limits: Limits) -> Result<Decoded, Undecodable> {
+        let body = self.compression.inflated(&request.body, limits.bytes_max)?;
+        let (shape, payloads) = match self.content {
+            Content::Document(document) => {
+                let attributes = cloudevents::of_headers(&request.headers)?;
+                let (value, sent) = document.read(body, limits.form_fields_max)?;
+                (Shape::One, vec![Payload { value, attributes, place: Place::Whole, sent }])
             }
-            Compression::Deflate => inflate(DeflateDecoder::new(&body[..]), bytes_max)?,
+            Content::Lines => {
+                let attributes = cloudevents::of_headers(&request.headers)?;
+                (Shape::Lines, lines(&body, &attributes, limits.payloads_max)?)
+            }
+            Content::CloudEvent => {
+                let event = document::json(&body)?;
+                (Shape::One, vec![cloudevents::payload(event, Place::Whole, limits)?])
+            }
+            Content::CloudEvents => (Shape::CloudEvents, cloudevents::batch(document::json(&body)?, limits)?),
         };
-        match self.content {
-            Content::Json => {
-                let value = json::parse(&text)
-                    .map_err(|error| Undecodable::Broken(format!("the body is not valid JSON: {error}")))?;
-                Ok(Payload { value, text })
+        Ok(Decoded { shape, payloads })
+    }
+}
+
+/// Every line that is not blank is a document.
+fn lines(body: &Bytes, attributes: &Attributes, payloads_max: usize) -> Result<Vec<Payload>, Undecodable> {
+    let mut payloads = Vec::new();
+    for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            continue;
+        }
+        if payloads.len() >= payloads_max {
+            return Err(Undecodable::TooManyPayloads);
+        }
+        let number = index + 1;
+        let value = json::parse(line).map_err(|error| {
+            let error = error.replace("line 1 column", "column");
+            Undecodable::Broken(format!("line {number} is not valid JSON: {error}"))
+        })?;
+        let (attributes, place) = (attributes.clone(), Place::Line(number));
+        payloads.push(Payload { value, attributes, place, sent: Some(body.slice_ref(line)) });
+    }
+    Ok(payloads)
+}
+
+impl Payload {
+    /// What selectors look at.
+    pub fn subject<'a>(&'a self, request: &'a Inbound) -> Subject<'a> {
+        Subject { request, attributes: &self.attributes, payload: &self.value }
+    }
+
+    /// The document's very text: what is stored when nothing is mapped, and what a mapper is given.
+    pub fn text(&self) -> Bytes {
+        self.sent.clone().unwrap_or_else(|| self.value.to_string().into())
+    }
+}
+
+impl Shape {
+    /// Whether each payload stands for itself, however many there are.
+    pub fn is_batch(self) -> bool {
+        self != Self::One
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => f.write_str("the payload"),
+            Self::Line(number) => write!(f, "line {number}"),
+            Self::Member(index) => write!(f, "member {index} of the batch"),
+        }
+    }
+}
+
+impl From<String> for Undecodable {
+    fn from(reason: String) -> Self {
+        Self::Broken(reason)
+    }
+}
+
+impl Compression {
+    fn inflated(self, body: &Bytes, bytes_max: usize) -> Result<Bytes, Undecodable> {
+        match self {
+            Self::Identity => Ok(body.clone()),
+            Self::Gzip => inflate(MultiGzDecoder::new(&body[..]), bytes_max),
+            // RFC 9110 means zlib by `deflate`; some senders leave zlib's two bytes of header away.
+            Self::Deflate if body.first().is_some_and(|byte| byte & 0x0f == 8) => {
+                inflate(ZlibDecoder::new(&body[..]), bytes_max)
             }
+            Self::Deflate => inflate(DeflateDecoder::new(&body[..]), bytes_max),
         }
-    }
-}
-
-/// A body without a content type is taken for JSON: that is all we are sent without one.
-fn content_of(headers: &HeaderMap) -> Result<Content, String> {
-    let mut lines = headers.get_all(header::CONTENT_TYPE).iter();
-    let (line, None) = (lines.next(), lines.next()) else {
-        return Err("the request has several Content-Type headers".to_owned());
-    };
-    let Some(line) = line else { return Ok(Content::Json) };
-    let text = String::from_utf8_lossy(line.as_bytes());
-    let mut parts = text.split(';').map(str::trim);
-    let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-    if kind != "application/json" && kind != "text/json" && !kind.ends_with("+json") {
-        return Err(format!(
-            "Content-Type `{}` is not understood here; send application/json",
-            clipped(&kind)
-        ));
-    }
-    for part in parts {
-        if let Some((name, value)) = part.split_once('=')
-            && name.trim().eq_ignore_ascii_case("charset")
-            && !["utf-8", "utf8", "us-ascii"]
-                .contains(&value.trim().trim_matches('"').to_ascii_lowercase().as_str())
-        {
-            return Err(format!("charset `{}` is not understood here; send UTF-8", clipped(value)));
-        }
-    }
-    Ok(Content::Json)
-}
-
-fn compression_of(headers: &HeaderMap) -> Result<Compression, String> {
-    let mut lines = headers.get_all(header::CONTENT_ENCODING).iter();
-    let (line, None) = (lines.next(), lines.next()) else {
-        return Err("a body compressed more than once is not understood here".to_owned());
-    };
-    let text = line.map_or(Cow::Borrowed("identity"), |line| String::from_utf8_lossy(line.as_bytes()));
-    match text.trim().to_ascii_lowercase().as_str() {
-        "identity" | "" => Ok(Compression::Identity),
-        "gzip" | "x-gzip" => Ok(Compression::Gzip),
-        "deflate" => Ok(Compression::Deflate),
-        other => Err(format!(
-            "Content-Encoding `{}` is not understood here; send gzip, deflate or none",
-            clipped(other)
-        )),
     }
 }
 
@@ -124,107 +208,5 @@ fn inflate(decoder: impl Read, bytes_max: usize) -> Result<Bytes, Undecodable> {
     }
 }
 
-fn clipped(text: &str) -> String {
-    text.chars().take(80).collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use flate2::{
-        Compression as Level,
-        write::{DeflateEncoder, GzEncoder, ZlibEncoder},
-    };
-
-    use super::*;
-
-    fn coding(headers: &[(&str, &str)]) -> Result<Coding, String> {
-        Coding::of(&crate::request::tests::post(headers, "").headers)
-    }
-
-    #[test]
-    fn gzip_zlib_and_raw_deflate_are_inflated_within_the_limit() {
-        let json = format!("[{}0]", "0,".repeat(5000));
-        let mut gzip = GzEncoder::new(Vec::new(), Level::best());
-        let mut zlib = ZlibEncoder::new(Vec::new(), Level::best());
-        let mut deflate = DeflateEncoder::new(Vec::new(), Level::best());
-        gzip.write_all(json.as_bytes()).unwrap();
-        zlib.write_all(json.as_bytes()).unwrap();
-        deflate.write_all(json.as_bytes()).unwrap();
-        for (name, body) in [
-            ("gzip", gzip.finish().unwrap()),
-            ("deflate", zlib.finish().unwrap()),
-            ("deflate", deflate.finish().unwrap()),
-        ] {
-            let body = Bytes::from(body);
-            let coding = coding(&[("content-encoding", name)]).unwrap();
-            assert_eq!(coding.decode(&body, json.len()).unwrap().text, json);
-            assert_eq!(coding.decode(&body, json.len() - 1).unwrap_err(), Undecodable::TooLarge);
-            assert!(matches!(
-                coding.decode(&body.slice(..body.len() / 2), json.len()),
-                Err(Undecodable::Broken(_))
-            ));
-        }
-    }
-
-    #[test]
-    fn content_types_and_charsets_are_understood_or_named() {
-        for fine in [
-            "application/json",
-            "application/JSON; charset=UTF-8",
-            "application/vnd.github+json",
-            "text/json",
-        ] {
-            assert!(coding(&[("content-type", fine)]).is_ok(), "{fine}");
-        }
-        for wrong in [
-            "text/plain",
-            "application/x-www-form-urlencoded",
-            "application/json; charset=latin1",
-            "json",
-            "",
-        ] {
-            println!("{}", coding(&[("content-type", wrong)]).unwrap_err());
-        }
-        assert!(coding(&[("content-encoding", "br")]).is_err());
-        assert!(coding(&[("content-encoding", "gzip, gzip")]).is_err());
-    }
-
-    #[test]
-    fn numbers_keep_their_text() {
-        let coding = coding(&[]).unwrap();
-        for text in
-            ["12345678901234567890123", "1.0", "1e5", "1E5", "1e+5", "-0", "0.10", "1e400", "-1.50E-7"]
-        {
-            let body = Bytes::from(format!("[{text}]"));
-            let payload = coding.decode(&body, 100).unwrap();
-            assert_eq!(payload.value.to_string(), format!("[{text}]"));
-        }
-        let body = Bytes::from(r#"{"a\\\"1e5":[1E5,{"b":-2.5e-3}],"c":"1e9","d":7}"#);
-        assert_eq!(coding.decode(&body, 100).unwrap().value.to_string(), std::str::from_utf8(&body).unwrap());
-        let twice = Bytes::from(r#"{"a":1E5,"a":2}"#);
-        assert_eq!(coding.decode(&twice, 100).unwrap().value.to_string(), r#"{"a":2}"#);
-        // A place and its literal that don't belong together are left alone.
-        let swapped = Bytes::from(r#"{"a":"x","b":1E5,"a":2}"#);
-        assert_eq!(coding.decode(&swapped, 100).unwrap().value.to_string(), r#"{"a":2,"b":1e+5}"#);
-        for magic in [
-            "$serde_json::private::RawValue",
-            "$serde_json::private::Number",
-            "\\u0024serde_json::private::\\u0052awValue",
-        ] {
-            let body = Bytes::from(format!(r#"[{{"{magic}" : "1"}}]"#));
-            assert!(matches!(coding.decode(&body, 100), Err(Undecodable::Broken(_))), "{magic}");
-        }
-        let harmless = Bytes::from(r#"["$serde_json::private::RawValue"]"#);
-        assert!(coding.decode(&harmless, 100).is_ok());
-        for broken in ["", "{", "[01]", "{\"a\":\"\\ud800\"}", "[1] x", "\u{feff}1", "NaN"] {
-            assert!(
-                matches!(coding.decode(&Bytes::from(broken), 100), Err(Undecodable::Broken(_))),
-                "{broken}"
-            );
-        }
-        let deep = Bytes::from("[".repeat(200) + &"]".repeat(200));
-        assert!(matches!(coding.decode(&deep, 1000), Err(Undecodable::Broken(_))));
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ const RESERVED: &str = "$serde_json::private::";
 /// A document with its numbers as they were written; the error is for the sender.
 pub fn parse(text: &[u8]) -> Result<Value, String> {
     if has_reserved_key(text) {
-        return Err(format!("a member's name begins with {RESERVED}"));
+        return Err(reserved());
     }
     let mut value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     restore_exponents(&mut value, text);
@@ -24,7 +24,7 @@ pub fn parse(text: &[u8]) -> Result<Value, String> {
 /// Whether [`parse`] would read this, without keeping anything of it.
 pub fn check(text: &[u8]) -> Result<(), String> {
     if has_reserved_key(text) {
-        return Err(format!("a member's name begins with {RESERVED}"));
+        return Err(reserved());
     }
     serde_json::from_slice::<Checked>(text).map(|Checked| ()).map_err(|error| error.to_string())
 }
@@ -81,6 +81,16 @@ impl<'de> Visitor<'de> for Checked {
     }
 }
 
+/// Whether this can't be the name of a member.
+pub fn is_reserved(name: &str) -> bool {
+    name.starts_with(RESERVED)
+}
+
+/// Why it can't.
+pub fn reserved() -> String {
+    format!("a member's name begins with {RESERVED}")
+}
+
 /// Looks at names only where one of the reserved ones could stand, written out or with escapes.
 fn has_reserved_key(text: &[u8]) -> bool {
     let Ok(readable) = std::str::from_utf8(text) else { return false };
@@ -94,7 +104,7 @@ fn has_reserved_key(text: &[u8]) -> bool {
         rest = after;
         let is_name = after.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':');
         let name = || serde_json::from_slice::<String>(string).unwrap_or_default();
-        if is_name && name().starts_with(RESERVED) {
+        if is_name && is_reserved(&name()) {
             return true;
         }
     }

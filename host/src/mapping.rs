@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
 
-use crate::{json, request::Inbound, verify::Verify, wasm};
+use crate::{json, selector::Subject, verify::Verify, wasm};
 
 #[derive(Clone, Debug)]
 pub enum Mapping {
@@ -24,12 +24,11 @@ pub enum Mapping {
 /// What is mapped.
 #[derive(Clone, Copy, Debug)]
 pub struct Given<'a> {
-    pub request: &'a Inbound,
+    /// The request, and the decoded payload or the member of it that `split` selects.
+    pub subject: Subject<'a>,
     pub trigger_ref: &'a str,
     /// How the request was verified: what a mapper is not to see.
     pub verify: &'a Verify,
-    /// The decoded payload, or the member of it that `split` selects.
-    pub payload: &'a Value,
 }
 
 /// What became of a payload.
@@ -73,18 +72,18 @@ impl Mapping {
     ) -> Result<Made<'a>, Failure> {
         match self {
             Self::Nothing => Ok(Made::TheSame),
-            Self::Fields(tree) => Ok(Made::One(tree.map(given.request, given.payload)?)),
+            Self::Fields(tree) => Ok(Made::One(tree.map(given.subject)?)),
             Self::Template(template) => {
-                let rendered = template.render(given.request, given.payload, given.trigger_ref)?;
+                let rendered = template.render(given.subject, given.trigger_ref)?;
                 Ok(Made::One(Mapped::Value(Cow::Owned(rendered))))
             }
             Self::Wasm(mapper) => {
                 let text = text();
                 // The mapper is to see what the schema saw, whichever of two members its parser would take.
-                let repeats = json::repeats_a_name(given.payload, &text);
-                let text = if repeats { given.payload.to_string().into() } else { text };
+                let repeats = json::repeats_a_name(given.subject.payload, &text);
+                let text = if repeats { given.subject.payload.to_string().into() } else { text };
                 let delivery = mapper::delivery(&given, text);
-                match mapper.transform(delivery, given.request.received_at).await.result {
+                match mapper.transform(delivery, given.subject.request.received_at).await.result {
                     Ok(wasm::Transformed::Events(events)) => Ok(Made::Events(events)),
                     Ok(wasm::Transformed::Skipped(reason)) => Ok(Made::Skipped(reason)),
                     Err(wasm::Failure::InvalidPayload(reason)) => {

@@ -3,9 +3,8 @@
 use serde_json::{Number, Value};
 
 use crate::{
-    request::Inbound,
     schema::Schema,
-    selector::{Selected, Selector},
+    selector::{Selected, Selector, Subject},
 };
 
 /// Every line must hold.
@@ -29,14 +28,14 @@ pub enum Condition {
 
 impl Match {
     /// The first line that does not hold, if any.
-    pub fn first_unmet(&self, request: &Inbound, payload: &Value) -> Option<&Line> {
-        self.0.iter().find(|line| !line.holds(request, payload))
+    pub fn first_unmet(&self, subject: Subject<'_>) -> Option<&Line> {
+        self.0.iter().find(|line| !line.holds(subject))
     }
 }
 
 impl Line {
-    fn holds(&self, request: &Inbound, payload: &Value) -> bool {
-        match self.selector.select(request, payload) {
+    fn holds(&self, subject: Subject<'_>) -> bool {
+        match self.selector.select(subject) {
             Selected::Nothing => false,
             Selected::One(value) => self.condition.holds(&value),
             Selected::Many(values) => values.into_iter().any(|value| self.condition.holds(value)),

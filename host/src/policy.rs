@@ -10,8 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     config::RateLimit,
     model::Answer,
-    request::Inbound,
-    selector::{Selected, Selector},
+    selector::{Selected, Selector, Subject},
     verify::{Verify, handshake::Handshake},
 };
 
@@ -102,10 +101,10 @@ const KEY_BYTES_MAX: usize = 400;
 
 impl Idempotency {
     /// The delivery's key; `None` when the request lacks it.
-    pub fn key_of(&self, request: &Inbound, payload: &Value) -> Option<String> {
+    pub fn key_of(&self, subject: Subject<'_>) -> Option<String> {
         let key = match &self.key {
-            KeySource::BodyDigest => format!("sha256:{}", hex::encode(Sha256::digest(&request.body))),
-            KeySource::Select(selector) => match selector.select(request, payload) {
+            KeySource::BodyDigest => format!("sha256:{}", hex::encode(Sha256::digest(&subject.request.body))),
+            KeySource::Select(selector) => match selector.select(subject) {
                 Selected::One(value) => match &*value {
                     Value::String(text) => text.clone(),
                     Value::Number(number) => number.to_string(),

@@ -248,7 +248,7 @@ fn inbound(log: &LogRow, head: Parts) -> Inbound {
 /// What is to be stored, with the answer that its sender will hear; `None` when nothing is.
 fn deliverable(target: &Target, request: &Inbound, judged: Judged, log: &mut LogRow) -> Option<Delivery> {
     log.detail = judged.detail();
-    let Judged { events, quarantined, key, .. } = judged;
+    let Judged { events, quarantined, key, is_batch, .. } = judged;
     if events.is_empty() && quarantined.is_empty() {
         return None;
     }
@@ -259,7 +259,7 @@ fn deliverable(target: &Target, request: &Inbound, judged: Judged, log: &mut Log
         Answer { status: 202, content_type: "application/json".to_owned(), body }
     } else {
         log.outcome = Outcome::Accepted;
-        policy.answer(|| accepted_json(target, request.received_at, &events))
+        policy.answer(|| accepted_json(target, request.received_at, &events, is_batch))
     };
     log.status = answer.status;
     // A quarantined delivery is not yet stored as an event: its sender may send it again.
@@ -303,9 +303,14 @@ impl<'a> AcceptedEvent<'a> {
     }
 }
 
-fn accepted_json(target: &Target, received_at: OffsetDateTime, events: &[NewEvent]) -> String {
+fn accepted_json(
+    target: &Target,
+    received_at: OffsetDateTime,
+    events: &[NewEvent],
+    is_batch: bool,
+) -> String {
     let splits = || target.triggers().iter().any(|trigger| trigger.split.is_some());
-    let listed = events.len() > 1 || matches!(target, Target::Pack(_)) || splits();
+    let listed = is_batch || events.len() > 1 || matches!(target, Target::Pack(_)) || splits();
     let data = AcceptedData {
         event_id: events[0].id,
         trigger_ref: &events[0].trigger_ref,

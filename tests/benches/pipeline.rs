@@ -25,7 +25,7 @@ use futures_util::FutureExt;
 use hmac::{KeyInit, Mac};
 use hookpack::{
     config::Config,
-    decode::Coding,
+    decode::{self, Coding},
     mapping::{Given, Made},
     pack::{self, Pack, Reader, Trigger},
     receive::{Limits, authenticate, judge},
@@ -91,16 +91,18 @@ fn bare(criterion: &mut Criterion, case: &Case) {
 fn steps(criterion: &mut Criterion, case: &Case, push: &Trigger, template: &Trigger) {
     let (request, secrets) = (&case.request, [SecretValue::new(SECRET)]);
     let coding = Coding::of(&request.headers).unwrap();
-    let payload = coding.decode(&request.body, push.policy.body_bytes_max).unwrap().value;
+    let limits =
+        decode::Limits { bytes_max: push.policy.body_bytes_max, payloads_max: 1, form_fields_max: 1 };
+    let payload = coding.decode(request, limits).unwrap().payloads.remove(0);
     measure(criterion, "verify/github", case, || {
         push.policy.verify.check(&Seen::new(request, PUBLIC_URL), &secrets, NOW).unwrap();
     });
-    measure(criterion, "decode", case, || coding.decode(&request.body, push.policy.body_bytes_max).unwrap());
-    measure(criterion, "schema", case, || push.schema.check(&payload).unwrap());
+    measure(criterion, "decode", case, || coding.decode(request, limits).unwrap());
+    measure(criterion, "schema", case, || push.schema.check(&payload.value).unwrap());
     for (name, trigger) in [("map/fields", push), ("map/template", template)] {
         measure(criterion, name, case, || {
             let (trigger_ref, verify) = (trigger.reference.as_str(), &trigger.policy.verify);
-            let given = Given { request, trigger_ref, verify, payload: &payload };
+            let given = Given { subject: payload.subject(request), trigger_ref, verify };
             let Made::One(mapped) = at_once(trigger.mapping.apply(given, Bytes::new)).unwrap() else {
                 panic!("fields and templates make one event");
             };

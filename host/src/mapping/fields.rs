@@ -6,10 +6,7 @@ use serde_json::{Number, Value};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use super::{Mapped, Unmapped};
-use crate::{
-    request::Inbound,
-    selector::{Selected, Selector},
-};
+use crate::selector::{Selected, Selector, Subject};
 
 /// The whole mapping: a mapping of names to fields.
 #[derive(Clone, Debug)]
@@ -44,10 +41,10 @@ pub enum Convert {
 }
 
 impl Tree {
-    pub fn map<'a>(&'a self, request: &'a Inbound, payload: &'a Value) -> Result<Mapped<'a>, Unmapped> {
+    pub fn map<'a>(&'a self, subject: Subject<'a>) -> Result<Mapped<'a>, Unmapped> {
         let mut members = Vec::with_capacity(self.0.len());
         for (name, field) in &self.0 {
-            if let Some(mapped) = field.mapped(request, payload)? {
+            if let Some(mapped) = field.mapped(subject)? {
                 members.push((name.as_str(), mapped));
             }
         }
@@ -57,17 +54,13 @@ impl Tree {
 
 impl Field {
     /// `None` when the field is to be left out.
-    fn mapped<'a>(
-        &'a self,
-        request: &'a Inbound,
-        payload: &'a Value,
-    ) -> Result<Option<Mapped<'a>>, Unmapped> {
+    fn mapped<'a>(&'a self, subject: Subject<'a>) -> Result<Option<Mapped<'a>>, Unmapped> {
         match self {
             Self::Const(value) => Ok(Some(Mapped::Value(Cow::Borrowed(value)))),
-            Self::Select(select) => select.mapped(request, payload),
-            Self::Object(tree) => tree.map(request, payload).map(Some),
+            Self::Select(select) => select.mapped(subject),
+            Self::Object(tree) => tree.map(subject).map(Some),
             Self::List(fields) => {
-                let items = fields.iter().filter_map(|field| field.mapped(request, payload).transpose());
+                let items = fields.iter().filter_map(|field| field.mapped(subject).transpose());
                 items.collect::<Result<_, _>>().map(|items| Some(Mapped::List(items)))
             }
         }
@@ -75,12 +68,8 @@ impl Field {
 }
 
 impl Select {
-    fn mapped<'a>(
-        &'a self,
-        request: &'a Inbound,
-        payload: &'a Value,
-    ) -> Result<Option<Mapped<'a>>, Unmapped> {
-        match self.from.select(request, payload) {
+    fn mapped<'a>(&'a self, subject: Subject<'a>) -> Result<Option<Mapped<'a>>, Unmapped> {
+        match self.from.select(subject) {
             Selected::One(value) => self.converted(value).map(Some),
             Selected::Nothing if self.required => {
                 Err(Unmapped(format!("{} is required and selects nothing", self.text)))

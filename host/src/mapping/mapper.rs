@@ -2,36 +2,28 @@
 
 use bytes::Bytes;
 use http::header;
-use percent_encoding::percent_decode_str;
 
 use super::Given;
-use crate::{verify::Verify, wasm::Delivery};
+use crate::wasm::Delivery;
 
 /// The delivery as a mapper is given it: nothing in it opens anything, or proves that somebody was the sender.
 pub(super) fn delivery(given: &Given<'_>, payload: Bytes) -> Delivery {
-    let request = given.request;
+    let request = given.subject.request;
+    // No attribute of ours, now or later, can begin like one of a CloudEvent.
+    let own = [("method", request.method.to_string()), ("request-id", request.id.to_string())];
+    let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let said = given.subject.attributes.iter().map(|(name, value)| (format!("ce-{name}"), value.clone()));
     let content_type = request.first_header(&header::CONTENT_TYPE);
     Delivery {
         trigger: given.trigger_ref.to_owned(),
         received_at: request.received_at_text(),
         headers: request.open_headers().filter(|(name, _)| !given.verify.is_proof_header(name)).collect(),
-        query: query(request.query.as_deref().unwrap_or_default(), given.verify),
-        attributes: vec![
-            ("method".to_owned(), request.method.to_string()),
-            ("request-id".to_owned(), request.id.to_string()),
-        ],
+        query: request.query_pairs().filter(|(name, _)| !given.verify.is_proof_parameter(name)).collect(),
+        attributes: own.chain(said).collect(),
         content_type: content_type
             .map_or_else(|| "application/json".to_owned(), std::borrow::Cow::into_owned),
         payload,
     }
-}
-
-fn query(text: &str, verify: &Verify) -> Vec<(String, String)> {
-    let decoded = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
-    let pairs = text.split('&').filter(|pair| !pair.is_empty());
-    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let pairs = pairs.map(|(name, value)| (decoded(name), decoded(value)));
-    pairs.filter(|(name, _)| !verify.is_proof_parameter(name)).collect()
 }
 
 #[cfg(test)]
@@ -40,8 +32,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        request::tests::post,
-        verify::{Scheme, signature::Place, token::Token},
+        request::{Attributes, tests::post},
+        selector::Subject,
+        verify::{Scheme, Verify, signature::Place, token::Token},
     };
 
     #[test]
@@ -60,12 +53,14 @@ mod tests {
         request.query = Some("a=1%202&b&key=x".to_owned());
         let seen = |place: Place| {
             let verify = Verify::of(Scheme::Token(Token { place, prefix: None, basic: false }));
-            let given =
-                Given { request: &request, trigger_ref: "t.one", verify: &verify, payload: &Value::Null };
+            let attributes = Attributes::from([("type".to_owned(), "push".to_owned())]);
+            let subject = Subject { request: &request, attributes: &attributes, payload: &Value::Null };
+            let given = Given { subject, trigger_ref: "t.one", verify: &verify };
             let delivery = delivery(&given, Bytes::new());
             let names = |pairs: &[(String, String)]| {
                 pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
             };
+            assert_eq!(delivery.attributes[2], ("ce-type".to_owned(), "push".to_owned()));
             (names(&delivery.headers), names(&delivery.query))
         };
         let header = seen(Place::Header("x-key".parse().unwrap()));

@@ -1,4 +1,4 @@
-//! The `template` mapping: a tree whose string leaves are rendered from `payload`, `headers` and `trigger`.
+//! The `template` mapping: a tree whose string leaves are rendered from `payload`, `headers`, `attributes` and `trigger`.
 
 mod value;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use self::value::{Json, to_json};
 use super::Unmapped;
-use crate::{request::Inbound, selector::JsonPath};
+use crate::selector::{JsonPath, Subject};
 
 #[derive(Clone)]
 pub struct Template {
@@ -109,13 +109,13 @@ impl Builder {
 }
 
 impl Template {
-    pub fn render(&self, request: &Inbound, payload: &Value, trigger_ref: &str) -> Result<Value, Unmapped> {
-        let payload = Arc::new(payload.clone());
-        let context: Map<String, Value> =
-            request.open_headers().map(|(name, line)| (name, Value::String(line))).collect();
+    pub fn render(&self, subject: Subject<'_>, trigger_ref: &str) -> Result<Value, Unmapped> {
+        let payload = Arc::new(subject.payload.clone());
+        let attributes = subject.attributes.iter().map(|(name, text)| (name.clone(), text.clone()));
         let context = Rendered::from_pairs([
             ("payload", Json::wrap(&payload, &payload)),
-            ("headers", Rendered::from_object(Json::new(Value::Object(context)))),
+            ("headers", texts(subject.request.open_headers())),
+            ("attributes", texts(attributes)),
             ("trigger", Rendered::from(trigger_ref)),
         ]);
         self.value(&self.root, &payload, &context)
@@ -153,8 +153,14 @@ impl Template {
     }
 }
 
+/// An object of texts.
+fn texts(pairs: impl Iterator<Item = (String, String)>) -> Rendered {
+    let members: Map<String, Value> = pairs.map(|(name, text)| (name, Value::String(text))).collect();
+    Rendered::from_object(Json::new(Value::Object(members)))
+}
+
 /// What a template can name.
-const KNOWN: [&str; 3] = ["payload", "headers", "trigger"];
+const KNOWN: [&str; 4] = ["payload", "headers", "attributes", "trigger"];
 
 fn unreadable(error: &Error) -> String {
     let detail = error.detail().map_or_else(|| error.to_string(), str::to_owned);
@@ -211,14 +217,16 @@ impl std::io::Write for Bounded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::tests::post;
+    use crate::request::{Attributes, tests::post};
 
     fn render(text: &str, payload: &str) -> Result<String, String> {
         let mut builder = Builder::new(10_000, 1000);
         let leaf = builder.leaf(text)?;
         let payload = serde_json::from_str(payload).unwrap();
         let request = post(&[("x-event", "push"), ("authorization", "secret")], "");
-        let rendered = builder.finish(leaf).render(&request, &payload, "github.push");
+        let attributes = Attributes::from([("type".to_owned(), "com.example.push".to_owned())]);
+        let subject = Subject { request: &request, attributes: &attributes, payload: &payload };
+        let rendered = builder.finish(leaf).render(subject, "github.push");
         rendered.map(|value| value.to_string()).map_err(|Unmapped(text)| text)
     }
 
@@ -239,6 +247,7 @@ mod tests {
             ),
             ("{{ payload.nothing | default('d') }}", r#""d""#),
             ("{{ headers['x-event'] }}", r#""push""#),
+            ("{{ attributes.type }}", r#""com.example.push""#),
             ("{{ trigger }}", r#""github.push""#),
             ("n is {{ payload.n }}, f {{ payload.f }}!", r#""n is 12345678901234567890123, f 1.50!""#),
             ("{% for x in payload.a %}{{ loop.index }}{% endfor %}", r#""12""#),

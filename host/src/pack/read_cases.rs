@@ -215,7 +215,7 @@ fn body(
             Some((read::string(node, "`text`", report)?.to_owned().into(), Some("text/plain")))
         }
         Some(("form", node)) => {
-            let pairs = pairs(node, "`form`", report)?;
+            let pairs = fields(node, report)?;
             Some((
                 crate::request::query_text(&pairs).unwrap_or_default().into(),
                 Some("application/x-www-form-urlencoded"),
@@ -322,23 +322,39 @@ fn expected_event(pack: Option<&Pack>, node: &Node, report: &mut Report) -> Opti
     })
 }
 
+/// The fields of a form, where a list stands for a name that comes several times.
+fn fields(node: &Node, report: &mut Report) -> Option<Vec<(String, String)>> {
+    let Yaml::Map(entries) = &node.value else { return pairs(node, "`form`", report) };
+    let mut fields = Vec::new();
+    for (name, node) in entries {
+        let values = match &node.value {
+            Yaml::List(values) => values.as_slice(),
+            _ => std::slice::from_ref(node),
+        };
+        for value in values {
+            fields.push((name.text.clone(), text(value, "`form`", report)?));
+        }
+    }
+    Some(fields)
+}
+
 /// Names and values, where a number or boolean stands for its text.
 fn pairs(node: &Node, what: &'static str, report: &mut Report) -> Option<Vec<(String, String)>> {
     let Yaml::Map(entries) = &node.value else {
         report.fault(&node.at, format!("{what} must be a mapping, this is {}", node.kind()), None);
         return None;
     };
-    let pair = |(key, node): &(yaml::Key, Node)| {
-        let value = match &node.value {
-            Yaml::String(text) => text.clone(),
-            Yaml::Number(number) => number.to_string(),
-            Yaml::Bool(value) => value.to_string(),
-            _ => {
-                report.fault(&node.at, format!("a value in {what} is text, this is {}", node.kind()), None);
-                return None;
-            }
-        };
-        Some((key.text.clone(), value))
-    };
-    entries.iter().map(pair).collect()
+    entries.iter().map(|(key, node)| Some((key.text.clone(), text(node, what, report)?))).collect()
+}
+
+fn text(node: &Node, what: &str, report: &mut Report) -> Option<String> {
+    match &node.value {
+        Yaml::String(text) => Some(text.clone()),
+        Yaml::Number(number) => Some(number.to_string()),
+        Yaml::Bool(value) => Some(value.to_string()),
+        _ => {
+            report.fault(&node.at, format!("a value in {what} is text, this is {}", node.kind()), None);
+            None
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! From one trigger's view of a payload to its events: split, schema, mapping, event schema.
+//! From one trigger's view of a delivery to its events: split, schema, mapping, event schema.
 
 use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, time::Instant};
 
@@ -10,18 +10,18 @@ use uuid::Uuid;
 
 use super::{Limits, Refusal};
 use crate::{
-    decode::Payload,
+    decode::{Payload, Place},
     mapping::{self, Given, Made},
     model::{NewEvent, Outcome, Quarantined},
     pack::Trigger,
     policy::{Policy, storable_key},
-    request::Inbound,
+    request::{Attributes, Inbound},
     schema::Violation,
-    selector::{JsonPath, Selected},
-    verify::signature::Place,
+    selector::{JsonPath, Selected, Subject},
+    verify::signature,
 };
 
-/// What a trigger makes of a request.
+/// What becomes of a delivery.
 #[derive(Debug, Default)]
 pub(super) struct Produced {
     pub(super) events: Vec<NewEvent>,
@@ -29,7 +29,7 @@ pub(super) struct Produced {
     pub(super) notes: Vec<String>,
 }
 
-/// Why it can make nothing of it.
+/// Why a trigger can make nothing of it.
 #[derive(Debug)]
 pub(super) enum NotProduced {
     Invalid(Invalid),
@@ -41,58 +41,106 @@ pub(super) enum NotProduced {
 #[derive(Debug)]
 pub(super) struct Invalid {
     outcome: Outcome,
+    place: Place,
     detail: String,
     violations: Vec<Violation>,
 }
 
-/// Whose events, of which request, under which policy.
-struct Maker<'a> {
-    trigger: &'a Trigger,
+/// One trigger's work on one delivery: its limits are those of all the payloads together.
+pub(super) struct Maker<'a> {
+    pub(super) trigger: &'a Trigger,
     policy: &'a Policy,
     request: &'a Inbound,
     limits: Limits,
-    /// Bytes that may still come.
+    began: Instant,
+    /// Events and bytes that may still come.
+    events_left: usize,
     bytes_left: usize,
 }
 
-/// Every event of a trigger: of the payload, or of each member that `split` selects.
-pub(super) async fn produce(
-    trigger: &Trigger,
-    policy: &Policy,
-    request: &Inbound,
-    payload: &Payload,
-    limits: Limits,
-) -> Result<Produced, NotProduced> {
-    let mut produced = Produced::default();
-    let mut maker = Maker { trigger, policy, request, limits, bytes_left: limits.delivery_bytes_max };
-    let Some(split) = &trigger.split else {
-        maker.make(&payload.value, || payload.text.clone(), &mut produced).await?;
-        return Ok(produced);
-    };
-    let members = members_of(split, &payload.value);
-    if members.len() > limits.events_max {
-        let (found, allowed) = (members.len(), limits.events_max);
-        let reason =
-            format!("`split` selects {found} members, {allowed} are allowed (events_per_delivery_max)");
-        return Err(Invalid::mapping(trigger, &reason).into());
+/// A payload on its way, or a member of it.
+struct Piece<'a> {
+    subject: Subject<'a>,
+    /// Its very text, where it has to be the one that was sent.
+    whole: Option<&'a Payload>,
+}
+
+impl<'a> Maker<'a> {
+    pub(super) fn new(
+        trigger: &'a Trigger,
+        policy: &'a Policy,
+        request: &'a Inbound,
+        limits: Limits,
+        began: Instant,
+    ) -> Self {
+        let (events_left, bytes_left) = (limits.events_max, limits.delivery_bytes_max);
+        Self { trigger, policy, request, limits, began, events_left, bytes_left }
     }
-    if members.is_empty() {
-        produced.notes.push(format!("{}: `split` selects nothing", trigger.reference));
-    }
-    let began = Instant::now();
-    for (index, member) in members.into_iter().enumerate() {
-        // Each member may wait for a worker; nobody waits for a thousand of them.
-        if began.elapsed() > limits.delivery_time {
-            let seconds = limits.delivery_time.as_secs();
-            return Err(NotProduced::Busy(format!(
-                "{}: its members take longer than {seconds} s (mapper_delivery_seconds)",
-                trigger.reference
-            )));
+
+    /// Adds every event of a payload, or of each member of it that `split` selects. Events without a key of their own
+    /// get `key`, the payload's, if it has one.
+    pub(super) async fn produce(
+        &mut self,
+        payload: &Payload,
+        key: Option<&str>,
+        produced: &mut Produced,
+    ) -> Result<(), NotProduced> {
+        let before = produced.events.len();
+        self.pieces(payload, produced).await.map_err(|failure| failure.at(payload.place))?;
+        let keyless = produced.events[before..].iter_mut().filter(|event| event.key.is_none());
+        for (index, event) in keyless.enumerate() {
+            event.key = key.and_then(|key| match index {
+                0 => Some(key.to_owned()),
+                _ => storable_key(format!("{key}/{index}")),
+            });
         }
-        let made = maker.make(member, || member.to_string().into(), &mut produced).await;
-        made.map_err(|failure| failure.of_member(index))?;
+        Ok(())
     }
-    Ok(produced)
+
+    async fn pieces(&mut self, payload: &Payload, produced: &mut Produced) -> Result<(), NotProduced> {
+        let (trigger, events_max) = (self.trigger, self.limits.events_max);
+        let subject = payload.subject(self.request);
+        let Some(split) = &trigger.split else {
+            self.in_time()?;
+            return self.make(&Piece { subject, whole: Some(payload) }, produced).await;
+        };
+        let members = members_of(split, &payload.value);
+        if members.len() > events_max {
+            let found = members.len();
+            let reason = format!(
+                "`split` selects {found} members, {events_max} are allowed (events_per_delivery_max)"
+            );
+            return Err(Invalid::mapping(trigger, &reason).into());
+        }
+        if members.is_empty() {
+            produced.notes.push(format!("{}: `split` selects nothing", trigger.reference));
+        }
+        for (index, member) in members.into_iter().enumerate() {
+            self.in_time()?;
+            let piece = Piece { subject: Subject { payload: member, ..subject }, whole: None };
+            self.make(&piece, produced).await.map_err(|failure| failure.of_member(index))?;
+        }
+        Ok(())
+    }
+
+    /// Each piece may wait for a worker; nobody waits for a thousand of them.
+    fn in_time(&self) -> Result<(), NotProduced> {
+        let allowed = self.limits.delivery_time;
+        if self.began.elapsed() <= allowed {
+            return Ok(());
+        }
+        Err(NotProduced::Busy(format!(
+            "{}: the delivery takes longer than {} s (mapper_delivery_seconds)",
+            self.trigger.reference,
+            allowed.as_secs()
+        )))
+    }
+}
+
+impl Piece<'_> {
+    fn text(&self) -> Bytes {
+        self.whole.map_or_else(|| self.subject.payload.to_string().into(), Payload::text)
+    }
 }
 
 fn members_of<'a>(split: &JsonPath, payload: &'a Value) -> Vec<&'a Value> {
@@ -103,31 +151,27 @@ fn members_of<'a>(split: &JsonPath, payload: &'a Value) -> Vec<&'a Value> {
 }
 
 impl Maker<'_> {
-    /// Checks and maps one payload, whose very text is `text`, and adds what becomes of it.
-    async fn make(
-        &mut self,
-        payload: &Value,
-        text: impl Fn() -> Bytes,
-        produced: &mut Produced,
-    ) -> Result<(), NotProduced> {
-        let trigger = self.trigger;
-        trigger.schema.check(payload).map_err(|violations| Invalid::schema(trigger, violations))?;
-        let verify = &self.policy.verify;
-        let given = Given { request: self.request, trigger_ref: &trigger.reference, verify, payload };
-        let made = trigger.mapping.apply(given, &text).await.map_err(|failure| match failure {
+    /// Checks and maps one piece, and adds what becomes of it.
+    async fn make(&mut self, piece: &Piece<'_>, produced: &mut Produced) -> Result<(), NotProduced> {
+        let (trigger, subject) = (self.trigger, piece.subject);
+        let violated = |violations| Invalid::schema(trigger, violations);
+        trigger.schema.check(subject.payload).map_err(violated)?;
+        let given = Given { subject, trigger_ref: &trigger.reference, verify: &self.policy.verify };
+        let made = trigger.mapping.apply(given, || piece.text()).await.map_err(|failure| match failure {
             mapping::Failure::Unmapped(reason) => NotProduced::from(Invalid::mapping(trigger, &reason)),
             mapping::Failure::Busy(reason) => NotProduced::Busy(format!("{}: {reason}", trigger.reference)),
         })?;
+        let attributes = subject.attributes;
         match made {
             Made::TheSame => {
-                self.check(|| Cow::Borrowed(payload))?;
-                let text = String::from_utf8_lossy(&text()).into_owned();
-                self.add(text, None, produced)
+                self.check(|| Cow::Borrowed(subject.payload))?;
+                let text = String::from_utf8_lossy(&piece.text()).into_owned();
+                self.add(text, None, attributes, produced)
             }
             Made::One(mapped) => {
                 self.check(|| Cow::Owned(mapped.to_value()))?;
                 let text = serde_json::to_string(&mapped).map_err(|error| self.unwritable(&error))?;
-                self.add(text, None, produced)
+                self.add(text, None, attributes, produced)
             }
             Made::Events(events) => {
                 if events.is_empty() {
@@ -138,7 +182,7 @@ impl Maker<'_> {
                     if let Some(value) = &event.value {
                         self.check(|| Cow::Borrowed(value))?;
                     }
-                    self.add(event.payload, event.key, produced)?;
+                    self.add(event.payload, event.key, attributes, produced)?;
                 }
                 Ok(())
             }
@@ -163,6 +207,7 @@ impl Maker<'_> {
         &mut self,
         payload: String,
         key: Option<String>,
+        attributes: &Attributes,
         produced: &mut Produced,
     ) -> Result<(), NotProduced> {
         let Limits { events_max, event_bytes_max, delivery_bytes_max, .. } = self.limits;
@@ -178,13 +223,13 @@ impl Maker<'_> {
                 "the events have more than the {delivery_bytes_max} bytes that are allowed (delivery_bytes_max)"
             ));
         };
-        if produced.events.len() >= events_max {
+        let Some(events_left) = self.events_left.checked_sub(1) else {
             return invalid(format!(
                 "these are more than the {events_max} events that are allowed (events_per_delivery_max)"
             ));
-        }
-        self.bytes_left = left;
-        let metadata = metadata(self.policy, self.trigger, self.request);
+        };
+        (self.bytes_left, self.events_left) = (left, events_left);
+        let metadata = metadata(self.policy, self.trigger, self.request, attributes);
         let metadata = serde_json::to_string(&metadata).map_err(|error| self.unwritable(&error))?;
         produced.events.push(NewEvent {
             id: Uuid::now_v7(),
@@ -214,9 +259,17 @@ struct Metadata<'a> {
     source_ip: IpAddr,
     user_agent: Option<Cow<'a, str>>,
     headers: BTreeMap<&'a str, Cow<'a, str>>,
+    /// Of a CloudEvent.
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: &'a Attributes,
 }
 
-fn metadata<'a>(policy: &'a Policy, trigger: &'a Trigger, request: &'a Inbound) -> Metadata<'a> {
+fn metadata<'a>(
+    policy: &'a Policy,
+    trigger: &'a Trigger,
+    request: &'a Inbound,
+    attributes: &'a Attributes,
+) -> Metadata<'a> {
     let always = [&header::CONTENT_TYPE, &header::USER_AGENT].into_iter();
     let names = always.chain(&policy.keep_headers).chain(&trigger.policy.keep_headers);
     Metadata {
@@ -226,6 +279,7 @@ fn metadata<'a>(policy: &'a Policy, trigger: &'a Trigger, request: &'a Inbound) 
         source_ip: request.source_ip,
         user_agent: request.user_agent(),
         headers: names.filter_map(|name| Some((name.as_str(), request.first_header(name)?))).collect(),
+        attributes,
     }
 }
 
@@ -250,6 +304,16 @@ impl From<Invalid> for NotProduced {
 }
 
 impl NotProduced {
+    fn at(self, place: Place) -> Self {
+        match (self, place) {
+            (Self::Invalid(invalid), Place::Line(_) | Place::Member(_)) => {
+                let detail = format!("{place}: {}", invalid.detail);
+                Self::Invalid(Invalid { place, detail, ..invalid })
+            }
+            (other, _) => other,
+        }
+    }
+
     fn of_member(self, index: usize) -> Self {
         match self {
             Self::Invalid(invalid) => {
@@ -264,18 +328,19 @@ impl NotProduced {
 impl Invalid {
     fn schema(trigger: &Trigger, violations: Vec<Violation>) -> Self {
         let detail = format!("{}: {}", trigger.reference, told(&violations));
-        Self { outcome: Outcome::SchemaViolation, detail, violations }
+        Self { outcome: Outcome::SchemaViolation, place: Place::Whole, detail, violations }
     }
 
     fn mapping(trigger: &Trigger, reason: &str) -> Self {
         let detail = format!("{}: {reason}", trigger.reference);
-        Self { outcome: Outcome::MappingFailed, detail, violations: Vec::new() }
+        Self { outcome: Outcome::MappingFailed, place: Place::Whole, detail, violations: Vec::new() }
     }
 
     pub(super) fn refusal(self) -> Refusal {
+        let whose = self.place.to_string();
         match self.outcome {
-            Outcome::SchemaViolation => Refusal::violations(self.detail, self.violations),
-            _ => Refusal::unmapped(self.detail, self.violations),
+            Outcome::SchemaViolation => Refusal::violations(&whose, self.detail, self.violations),
+            _ => Refusal::unmapped(&whose, self.detail, self.violations),
         }
     }
 
@@ -289,7 +354,7 @@ impl Invalid {
         let secret = policy.verify.token_place();
         let is_secret_header = |name: &http::HeaderName| {
             ["authorization", "proxy-authorization", "cookie"].contains(&name.as_str())
-                || matches!(secret, Some(Place::Header(secret)) if secret == name)
+                || matches!(secret, Some(signature::Place::Header(secret)) if secret == name)
         };
         let headers = request.headers.iter().filter(|(name, _)| !is_secret_header(name));
         let headers: Vec<Value> = headers
@@ -302,7 +367,7 @@ impl Invalid {
             detail: self.detail,
             // The last part of the path is the endpoint's key.
             path: request.path.rsplit_once('/').map_or_else(String::new, |(path, _)| format!("{path}/…")),
-            query: request.query.clone().filter(|_| !matches!(secret, Some(Place::Query(_)))),
+            query: request.query.clone().filter(|_| !matches!(secret, Some(signature::Place::Query(_)))),
             headers: Value::Array(headers).to_string(),
             body: request.body.clone(),
             key,

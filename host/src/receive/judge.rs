@@ -1,24 +1,24 @@
 //! The checks that need no host: is it authentic, what does it say, what becomes of it. `pack test` runs these too.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::{
     Refusal,
-    events::{NotProduced, produce},
+    events::{Maker, NotProduced, Produced},
 };
 use crate::{
     config::Config,
-    decode::{Coding, Undecodable},
+    decode::{self, Coding, Decoded, Place, Shape, Undecodable},
     matching::Line,
     model::{NewEvent, Quarantined},
     pack::Trigger,
-    policy::{OnInvalid, Policy},
+    policy::{Idempotency, KeySource, OnInvalid, Policy},
     registry::Target,
     request::Inbound,
     secret::{SecretValue, Secrets},
+    selector::{Selector, Subject},
     verify::{
         Seen,
         handshake::{Rejected, Shaken},
@@ -30,12 +30,20 @@ use crate::{
 pub struct Judged {
     pub events: Vec<NewEvent>,
     pub quarantined: Vec<Quarantined>,
+    /// The delivery's; events of a batch may have their own.
     pub key: Option<String>,
+    /// Whether the body was a batch, of however many.
+    pub is_batch: bool,
     /// Why nothing is stored, or what is odd about what is.
     notes: Vec<String>,
 }
 
 impl Judged {
+    /// Whether the delivery is kept for this trigger instead of its events.
+    fn keeps(&self, trigger: &Trigger) -> bool {
+        self.quarantined.iter().any(|quarantined| quarantined.trigger_ref == trigger.reference)
+    }
+
     /// For a row of the log: the first few notes, and how many more there are.
     pub fn detail(&self) -> Option<String> {
         let kept = self.quarantined.iter().map(|quarantined| &quarantined.detail);
@@ -56,6 +64,7 @@ const DETAIL_CHARACTERS_MAX: usize = 4000;
 /// The limits that hold while a payload is mapped.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    pub form_fields_max: usize,
     pub events_max: usize,
     pub event_bytes_max: usize,
     pub delivery_bytes_max: usize,
@@ -65,6 +74,7 @@ pub struct Limits {
 impl Limits {
     pub fn of(config: &Config) -> Self {
         Self {
+            form_fields_max: config.form_fields_max,
             events_max: config.events_per_delivery_max,
             event_bytes_max: config.event_bytes_max,
             delivery_bytes_max: config.delivery_bytes_max,
@@ -115,7 +125,7 @@ pub fn authenticate(
     target.policy().verify.check(&seen, secrets, now).map_err(Refusal::unverified)
 }
 
-/// Decodes an authentic request and lets every trigger that it matches make its events: all or none.
+/// Decodes an authentic request and lets every trigger that a payload of it matches make its events: all or none.
 pub async fn judge(
     target: &Target,
     request: &Inbound,
@@ -123,75 +133,158 @@ pub async fn judge(
     limits: Limits,
 ) -> Result<Judged, Refusal> {
     let policy = target.policy();
-    let payload = coding.decode(&request.body, policy.body_bytes_max).map_err(|error| match error {
-        Undecodable::TooLarge => Refusal::inflated_too_large(policy.body_bytes_max),
-        Undecodable::Broken(reason) => Refusal::undecodable(reason),
-    })?;
-    let mut judged = Judged::default();
-    let (matching, unmet) = matching(target, request, &payload.value);
-    if matching.is_empty() {
-        judged.notes.extend(unmet.into_iter().map(|unmet| unmet.told()));
-        return Ok(judged);
-    }
-    judged.key = delivery_key(policy, request, &payload.value, &mut judged.notes)?;
-    for trigger in matching {
-        match produce(trigger, policy, request, &payload, limits).await {
-            Ok(produced) => {
-                judged.notes.extend(produced.notes);
-                judged.events.extend(produced.events);
+    let decoded = decoded(coding, request, policy, limits)?;
+    let mut judged = Judged { is_batch: decoded.shape.is_batch(), ..Judged::default() };
+    let mut produced = Produced::default();
+    let mut unmatched = Unmatched::default();
+    let mut keys = Keys::of(policy, decoded.shape);
+    let began = Instant::now();
+    let triggers = target.triggers().iter();
+    let mut makers: Vec<_> =
+        triggers.map(|trigger| Maker::new(trigger, policy, request, limits, began)).collect();
+    for payload in &decoded.payloads {
+        let subject = payload.subject(request);
+        let (matching, unmet) = matching(&mut makers, subject);
+        if matching.is_empty() {
+            unmatched.add(payload.place, unmet);
+            continue;
+        }
+        let key = keys.key_of(subject, &mut produced.notes)?;
+        for maker in matching {
+            // Kept whole already: with everything that it would be part of.
+            if judged.keeps(maker.trigger) {
+                continue;
             }
-            Err(NotProduced::Busy(reason)) => return Err(Refusal::mapper_busy(reason)),
-            Err(NotProduced::Invalid(invalid)) => match trigger.policy.on_invalid {
-                OnInvalid::Reject => return Err(invalid.refusal()),
-                OnInvalid::Quarantine => {
-                    let key = judged.key.clone();
-                    judged.quarantined.push(invalid.quarantined(trigger, policy, request, key));
-                }
-            },
+            match maker.produce(payload, key.as_deref(), &mut produced).await {
+                Ok(()) => {}
+                Err(NotProduced::Busy(reason)) => return Err(Refusal::mapper_busy(reason)),
+                Err(NotProduced::Invalid(invalid)) => match maker.trigger.policy.on_invalid {
+                    OnInvalid::Reject => return Err(invalid.refusal()),
+                    OnInvalid::Quarantine => {
+                        produced.events.retain(|event| event.trigger_ref != maker.trigger.reference);
+                        let key = keys.of_delivery.clone();
+                        judged.quarantined.push(invalid.quarantined(maker.trigger, policy, request, key));
+                    }
+                },
+            }
         }
     }
+    judged.notes = unmatched.told(decoded.payloads.len(), judged.is_batch);
+    judged.notes.extend(produced.notes);
+    judged.events = produced.events;
+    judged.key = keys.of_delivery;
     Ok(judged)
 }
 
-/// A trigger that the request is not for, and the first line that says so.
-struct Unmet<'a>(&'a Trigger, &'a Line);
-
-impl Unmet<'_> {
-    fn told(&self) -> String {
-        let Self(trigger, line) = self;
-        format!("{}: `{}` does not match", trigger.reference, line.text)
-    }
+fn decoded(coding: Coding, request: &Inbound, policy: &Policy, limits: Limits) -> Result<Decoded, Refusal> {
+    let allowed = decode::Limits {
+        bytes_max: policy.body_bytes_max,
+        payloads_max: limits.events_max,
+        form_fields_max: limits.form_fields_max,
+    };
+    coding.decode(request, allowed).map_err(|error| match error {
+        Undecodable::TooLarge => Refusal::inflated_too_large(allowed.bytes_max),
+        Undecodable::TooManyPayloads => Refusal::too_many_payloads(allowed.payloads_max),
+        Undecodable::Broken(reason) => Refusal::undecodable(reason),
+    })
 }
 
+/// A trigger that a payload is not for, and the first line that says so.
+struct Unmet<'a>(&'a Trigger, &'a Line);
+
 /// The triggers whose every `match` line holds, and the others.
-fn matching<'a>(
-    target: &'a Target,
-    request: &Inbound,
-    payload: &Value,
-) -> (Vec<&'a Trigger>, Vec<Unmet<'a>>) {
+fn matching<'m, 'a>(
+    makers: &'m mut [Maker<'a>],
+    subject: Subject<'_>,
+) -> (Vec<&'m mut Maker<'a>>, Vec<Unmet<'a>>) {
     let (mut matching, mut unmet) = (Vec::new(), Vec::new());
-    for trigger in target.triggers() {
-        match trigger.matching.first_unmet(request, payload) {
-            None => matching.push(&**trigger),
+    for maker in makers {
+        let trigger = maker.trigger;
+        match trigger.matching.first_unmet(subject) {
+            None => matching.push(maker),
             Some(line) => unmet.push(Unmet(trigger, line)),
         }
     }
     (matching, unmet)
 }
 
-fn delivery_key(
-    policy: &Policy,
-    request: &Inbound,
-    payload: &Value,
-    notes: &mut Vec<String>,
-) -> Result<Option<String>, Refusal> {
-    let Some(rule) = &policy.idempotency else { return Ok(None) };
-    let key = rule.key_of(request, payload);
-    if key.is_none() && rule.required {
-        return Err(Refusal::key_missing());
+/// Payloads that no trigger is for.
+#[derive(Default)]
+struct Unmatched {
+    count: usize,
+    /// Why not, of the first of them.
+    first: Vec<String>,
+}
+
+impl Unmatched {
+    fn add(&mut self, place: Place, unmet: Vec<Unmet<'_>>) {
+        self.count += 1;
+        if self.count > 1 {
+            return;
+        }
+        self.first.extend(unmet.into_iter().map(|Unmet(trigger, line)| match place {
+            Place::Whole => format!("{}: `{}` does not match", trigger.reference, line.text),
+            Place::Line(_) | Place::Member(_) => {
+                format!("{place}: {}: `{}` does not match", trigger.reference, line.text)
+            }
+        }));
     }
-    if key.is_none() {
-        notes.push("stored without an idempotency key: the request lacks it".to_owned());
+
+    fn told(self, of: usize, is_batch: bool) -> Vec<String> {
+        let Self { count, first } = self;
+        let counted = match (is_batch, of, count) {
+            (true, 0, _) => Some("the batch is empty".to_owned()),
+            (true, _, 1..) => Some(format!("{count} of {of} match nothing")),
+            _ => None,
+        };
+        counted.into_iter().chain(first).collect()
     }
-    Ok(key)
+}
+
+/// What tells deliveries apart, or the payloads of a batch.
+struct Keys<'a> {
+    rule: Option<&'a Idempotency>,
+    each: bool,
+    looked: bool,
+    of_delivery: Option<String>,
+}
+
+impl<'a> Keys<'a> {
+    fn of(policy: &'a Policy, shape: Shape) -> Self {
+        let rule = policy.idempotency.as_ref();
+        let each = rule.is_some_and(|rule| is_of_each(&rule.key, shape));
+        Self { rule, each, looked: false, of_delivery: None }
+    }
+
+    /// The key of this payload's events, where each payload has its own; else the delivery's is looked for, once.
+    fn key_of(&mut self, subject: Subject<'_>, notes: &mut Vec<String>) -> Result<Option<String>, Refusal> {
+        let Some(rule) = self.rule.filter(|_| self.each || !self.looked) else { return Ok(None) };
+        let key = rule.key_of(subject);
+        if key.is_none() && rule.required {
+            return Err(Refusal::key_missing());
+        }
+        if key.is_none() && !self.looked {
+            notes.push("stored without an idempotency key: the request lacks it".to_owned());
+        }
+        self.looked = true;
+        if self.each {
+            return Ok(key);
+        }
+        self.of_delivery = key;
+        Ok(None)
+    }
+}
+
+/// A payload of a batch is known by what stands in it: it may come again in another batch. What stands elsewhere in the
+/// request tells whole deliveries apart.
+fn is_of_each(key: &KeySource, shape: Shape) -> bool {
+    match key {
+        KeySource::Select(Selector::Json(_)) => shape.is_batch(),
+        // Those of lines are headers.
+        KeySource::Select(Selector::Attribute(_)) => shape == Shape::CloudEvents,
+        KeySource::BodyDigest
+        | KeySource::Select(
+            Selector::Header(_) | Selector::Query(_) | Selector::Path | Selector::Method | Selector::Body,
+        ) => false,
+    }
 }

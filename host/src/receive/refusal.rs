@@ -108,6 +108,12 @@ impl Refusal {
         Self::open(StatusCode::PAYLOAD_TOO_LARGE, Outcome::TooLarge, told)
     }
 
+    pub fn too_many_payloads(payloads_max: usize) -> Self {
+        let told = format!("The body is a batch of more than {payloads_max}.");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Outcome::TooLarge, told)
+            .logged(format!("a batch of more than {payloads_max} (events_per_delivery_max)"))
+    }
+
     pub fn slow(seconds: u64) -> Self {
         let told = format!("The body did not arrive within {seconds} s.");
         Self::open(StatusCode::REQUEST_TIMEOUT, Outcome::TimedOut, told)
@@ -159,14 +165,15 @@ impl Refusal {
             .logged("the idempotency key is required and missing")
     }
 
-    pub fn violations(detail: String, violations: Vec<Violation>) -> Self {
-        let told = "The payload does not satisfy the schema.";
+    /// `whose`: `the payload`, or the line of it.
+    pub fn violations(whose: &str, detail: String, violations: Vec<Violation>) -> Self {
+        let told = format!("{} does not satisfy the schema.", capitalized(whose));
         let refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, Outcome::SchemaViolation, told);
         Self { violations, ..refusal }.logged(detail)
     }
 
-    pub fn unmapped(detail: String, violations: Vec<Violation>) -> Self {
-        let told = "The payload can't be mapped to an event.";
+    pub fn unmapped(whose: &str, detail: String, violations: Vec<Violation>) -> Self {
+        let told = format!("{} can't be mapped to an event.", capitalized(whose));
         let refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, Outcome::MappingFailed, told);
         Self { violations, ..refusal }.logged(detail)
     }
@@ -209,4 +216,11 @@ impl Refusal {
             errors: &self.violations,
         }
     }
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map_or_else(String::new, |first| format!("{}{}", first.to_ascii_uppercase(), letters.as_str()))
 }
