@@ -149,7 +149,7 @@ pub async fn judge(
             unmatched.add(payload.place, unmet);
             continue;
         }
-        let key = keys.key_of(subject, &mut produced.notes)?;
+        let key = keys.key_of(subject)?;
         for maker in matching {
             // Kept whole already: with everything that it would be part of.
             if judged.keeps(maker.trigger) {
@@ -170,6 +170,7 @@ pub async fn judge(
         }
     }
     judged.notes = unmatched.told(decoded.payloads.len(), judged.is_batch);
+    judged.notes.extend(keys.told());
     judged.notes.extend(produced.notes);
     judged.events = produced.events;
     judged.key = keys.of_delivery;
@@ -245,7 +246,9 @@ impl Unmatched {
 struct Keys<'a> {
     rule: Option<&'a Idempotency>,
     each: bool,
-    looked: bool,
+    /// Payloads that were looked at, and those that lack it.
+    looked: usize,
+    keyless: usize,
     of_delivery: Option<String>,
 }
 
@@ -253,25 +256,34 @@ impl<'a> Keys<'a> {
     fn of(policy: &'a Policy, shape: Shape) -> Self {
         let rule = policy.idempotency.as_ref();
         let each = rule.is_some_and(|rule| is_of_each(&rule.key, shape));
-        Self { rule, each, looked: false, of_delivery: None }
+        Self { rule, each, looked: 0, keyless: 0, of_delivery: None }
     }
 
     /// The key of this payload's events, where each payload has its own; else the delivery's is looked for, once.
-    fn key_of(&mut self, subject: Subject<'_>, notes: &mut Vec<String>) -> Result<Option<String>, Refusal> {
-        let Some(rule) = self.rule.filter(|_| self.each || !self.looked) else { return Ok(None) };
+    fn key_of(&mut self, subject: Subject<'_>) -> Result<Option<String>, Refusal> {
+        let Some(rule) = self.rule.filter(|_| self.each || self.looked == 0) else { return Ok(None) };
         let key = rule.key_of(subject);
         if key.is_none() && rule.required {
             return Err(Refusal::key_missing());
         }
-        if key.is_none() && !self.looked {
-            notes.push("stored without an idempotency key: the request lacks it".to_owned());
-        }
-        self.looked = true;
+        self.looked += 1;
+        self.keyless += usize::from(key.is_none());
         if self.each {
             return Ok(key);
         }
         self.of_delivery = key;
         Ok(None)
+    }
+
+    fn told(&self) -> Option<String> {
+        let Self { each, looked, keyless, .. } = self;
+        match (each, keyless) {
+            (_, 0) => None,
+            (false, _) => Some("stored without an idempotency key: the request lacks it".to_owned()),
+            (true, _) => {
+                Some(format!("{keyless} of {looked} stored without an idempotency key: they lack it"))
+            }
+        }
     }
 }
 
