@@ -26,6 +26,8 @@ mod commands;
 mod crash;
 #[path = "blackbox/declared_senders.rs"]
 mod declared_senders;
+#[path = "blackbox/decoding.rs"]
+mod decoding;
 #[path = "blackbox/embedded.rs"]
 mod embedded;
 #[path = "blackbox/event_key_faults.rs"]
