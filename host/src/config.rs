@@ -113,7 +113,7 @@ pub struct Config {
     pub form_fields_max: usize,
     /// Events that one delivery may become; then its mapping fails. Also payloads of a batch; then the sender gets 413.
     pub events_per_delivery_max: usize,
-    /// Size of one mapped event, in bytes; then its mapping fails.
+    /// Size of one mapped event, with the attributes of a CloudEvent, in bytes; then its mapping fails.
     pub event_bytes_max: usize,
     /// Size of all events that one delivery becomes, in bytes; then its mapping fails.
     pub delivery_bytes_max: usize,

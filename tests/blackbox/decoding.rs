@@ -125,6 +125,7 @@ async fn what_is_not_understood_or_broken_says_why() {
         (EVENT, b"[]", "a CloudEvent is a JSON object"),
         (EVENT, br#"{"specversion": "0.3"}"#, "`specversion` is `0.3`"),
         (EVENT, br#"{"specversion": "1.0", "id": "1", "type": "x"}"#, "the CloudEvent has no `source`"),
+        (EVENT, br#"{"specversion":"1.0","id":"\u0000","type":"x","source":"/"}"#, "control character"),
         (EVENTS, b"{}", "a batch of CloudEvents is a JSON list"),
         (EVENTS, second_broken.as_bytes(), "member 1 of the batch: the CloudEvent has no `specversion`"),
     ] {
@@ -372,6 +373,18 @@ async fn the_limits_of_a_delivery_hold_for_all_lines_together() {
     }
     assert_eq!(send(&host, LINES, "[1,2]\n[3,4]").await.status, 200);
     assert_eq!(payloads(&host).await, ["1", "2", "3", "4"]);
+    host.stop().await;
+
+    // The attributes of a CloudEvent stand in the metadata of each member's event: they count each time.
+    let mut setup =
+        Setup::new(&[("t/triggers/one.yaml", &trigger("one", &format!("{OPEN}\nsplit: \"$[*]\"")))]);
+    setup.config.delivery_bytes_max = 5000;
+    let host = setup.start().await;
+    let long = "x".repeat(2000);
+    for (data, status) in [(json!([1, 2]), 200), (json!([1, 2, 3]), 422)] {
+        let body = event("1", &json!({"subject": long, "data": data})).to_string();
+        assert_eq!(send(&host, EVENT, body).await.status, status);
+    }
     host.stop().await;
 }
 

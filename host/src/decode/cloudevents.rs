@@ -162,7 +162,11 @@ fn complete(attributes: Attributes) -> Result<Attributes, String> {
             Some(_) => {}
         }
     }
-    Ok(attributes)
+    // Not allowed by the specification, and a NUL couldn't be stored in the metadata.
+    match attributes.iter().find(|(_, text)| text.contains(char::is_control)) {
+        Some((name, _)) => Err(format!("the attribute `{name}` has a control character")),
+        None => Ok(attributes),
+    }
 }
 
 #[cfg(test)]
@@ -231,6 +235,7 @@ mod tests {
             (("ce-specversion", ""), "no `specversion`"),
             (("ce-type", "again"), "ce-type of the CloudEvent stands twice"),
             (("ce-subject", "%ff"), "ce-subject of the CloudEvent is not UTF-8"),
+            (("ce-subject", "a%00"), "`subject` has a control character"),
         ] {
             let error = binary(&[more]).unwrap_err();
             assert!(error.contains(named), "{error}");
@@ -239,6 +244,7 @@ mod tests {
             (json!({"id": null}), "no `id`"),
             (json!({"source": ""}), "no `source`"),
             (json!({"specversion": "0.3"}), "`0.3`"),
+            (json!({"subject": "\0"}), "`subject` has a control character"),
             (json!({"type": {}}), "`type` is not a single value"),
             (json!({"fooBar": 1}), "`fooBar`"),
             (json!({"data": 1, "data_base64": "AA=="}), "`data` and `data_base64`"),

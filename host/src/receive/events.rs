@@ -212,13 +212,15 @@ impl Maker<'_> {
     ) -> Result<(), NotProduced> {
         let Limits { events_max, event_bytes_max, delivery_bytes_max, .. } = self.limits;
         let invalid = |reason: String| Err(Invalid::mapping(self.trigger, &reason).into());
-        if payload.len() > event_bytes_max {
-            let found = payload.len();
+        // Attributes come from the body, and with each of its members again.
+        let said = attributes.iter().map(|(name, text)| name.len() + text.len());
+        let found = payload.len() + said.sum::<usize>();
+        if found > event_bytes_max {
             return invalid(format!(
                 "the event has {found} bytes, {event_bytes_max} are allowed (event_bytes_max)"
             ));
         }
-        let Some(left) = self.bytes_left.checked_sub(payload.len()) else {
+        let Some(left) = self.bytes_left.checked_sub(found) else {
             return invalid(format!(
                 "the events have more than the {delivery_bytes_max} bytes that are allowed (delivery_bytes_max)"
             ));
