@@ -91,16 +91,10 @@ pub fn rfc3339(at: OffsetDateTime) -> String {
     at.format(&Rfc3339).unwrap_or_default()
 }
 
-/// Fields of a form; one with more is refused.
-pub const FORM_FIELDS_MAX: usize = 1000;
-
 /// The fields of `application/x-www-form-urlencoded`, in order, decoded; an error says why it is none.
 pub fn form_fields(body: &[u8]) -> Result<Vec<(String, String)>, String> {
     let mut fields = Vec::new();
     for (name, value) in form::pairs(body) {
-        if fields.len() == FORM_FIELDS_MAX {
-            return Err(format!("the form has more than {FORM_FIELDS_MAX} fields"));
-        }
         let text = |bytes: form::Bytes<'_>| {
             String::from_utf8(bytes.into_owned())
                 .map_err(|_| "the form has a field that is not UTF-8".to_owned())

@@ -235,7 +235,7 @@ fn bless_never_changes_what_is_not_its_own() {
         ),
         (
             "an anchor that another case names",
-            "  - name: wrong\n    request: {json: 2}\n    expect: &e\n      status: 415\n  - name: alias\n    request: {text: x}\n    expect: *e\n",
+            "  - name: wrong\n    request: {json: 2}\n    expect: &e\n      status: 415\n  - name: alias\n    request: {headers: {content-type: multipart/form-data}, text: x}\n    expect: *e\n",
             false,
         ),
     ] {

@@ -227,7 +227,8 @@ async fn deliver(
     let response = send::send(http, &format!("http://{}{path}", running.address), outgoing).await?;
     let status = response.status().as_u16();
     let id = response.headers().get("x-request-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let logged = logged(running, id.context("the answer has no X-Request-Id")?).await?;
+    let id = id.context("the answer has no X-Request-Id")?;
+    let logged = logged(running, id).await?;
     let body = response.text().await?;
     let answer: Value = serde_json::from_str(&body).unwrap_or_default();
     let told = format!("{status} {}", logged.outcome);
@@ -235,7 +236,7 @@ async fn deliver(
         status,
         outcome: Outcome::from_word(&logged.outcome),
         detail: logged.detail,
-        events: stored_events(running, &answer["data"]).await?,
+        events: stored_events(running, id, &answer["data"]).await?,
         body: Some(body),
         fuel: None,
     };
@@ -256,13 +257,17 @@ async fn logged(running: &Running, id: Uuid) -> Result<RequestRow> {
     }
 }
 
-/// The events that an answer names, read back from the store.
-async fn stored_events(running: &Running, data: &Value) -> Result<Vec<GotEvent>> {
+/// The events that an answer names, or, where a sender hears something else, those of its request; read back from the
+/// store.
+async fn stored_events(running: &Running, request_id: Uuid, data: &Value) -> Result<Vec<GotEvent>> {
     let named = match data["events"].as_array() {
         Some(events) => events.iter().map(|event| &event["event_id"]).collect(),
         None => vec![&data["event_id"]],
     };
-    let ids = named.into_iter().filter_map(|id| id.as_str()?.parse::<Uuid>().ok());
+    let mut ids: Vec<_> = named.into_iter().filter_map(|id| id.as_str()?.parse::<Uuid>().ok()).collect();
+    if ids.is_empty() {
+        ids = events::of_request(&running.host.pool, request_id).await?;
+    }
     let mut stored = Vec::new();
     for id in ids {
         let row = events::get(&running.host.pool, id).await?;

@@ -70,3 +70,13 @@ pub async fn get(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Event
     .fetch_optional(db)
     .await
 }
+
+/// The events that a request became, in order. It reads the whole table: for a demo's.
+pub async fn of_request(db: impl PgExecutor<'_>, request_id: Uuid) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "select id from hookpack.event where metadata->>'request_id' = $1 order by id",
+        request_id.to_string(),
+    )
+    .fetch_all(db)
+    .await
+}
