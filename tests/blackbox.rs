@@ -36,6 +36,8 @@ mod event_key_faults;
 mod event_keys;
 #[path = "blackbox/explain.rs"]
 mod explain;
+#[path = "blackbox/fetched_keys.rs"]
+mod fetched_keys;
 #[path = "blackbox/handshake.rs"]
 mod handshake;
 #[path = "blackbox/handshake_senders.rs"]

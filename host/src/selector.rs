@@ -138,6 +138,15 @@ enum Step {
 
 /// Each `..` multiplies the work by the payload's depth.
 const DESCENTS_MAX: usize = 2;
+/// The library reads a parenthesis in several ways, one after the other, and in each all that stand in it: every
+/// further one multiplies the time.
+const PARENTHESES_MAX: usize = 6;
+const FILTERS_MAX: usize = 4;
+const TEXT_BYTES_MAX: usize = 1000;
+
+fn clipped(text: &str) -> String {
+    text.chars().take(80).collect()
+}
 
 impl JsonPath {
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -147,6 +156,15 @@ impl JsonPath {
         if text.matches("..").count() > DESCENTS_MAX {
             return Err(format!(
                 "`{text}` has more than {DESCENTS_MAX} `..`: that takes too long in a deep payload"
+            ));
+        }
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(format!("`{}…` is longer than {TEXT_BYTES_MAX} bytes", clipped(text)));
+        }
+        if text.matches('(').count() > PARENTHESES_MAX || text.matches('?').count() > FILTERS_MAX {
+            return Err(format!(
+                "`{}` has more than {PARENTHESES_MAX} parentheses or {FILTERS_MAX} filters: that takes too long to read",
+                clipped(text)
             ));
         }
         let query = Query::of(parse_json_path(text).map_err(|error| in_the_authors_words(text, &error))?);
@@ -357,6 +375,20 @@ mod tests {
             let Selected::Many(found) = selector.select(subject) else { panic!("{text}") };
             assert_eq!(json!(found), expected, "{text}");
         }
+    }
+
+    /// Found by fuzzing: 23 seconds and more for 400 bytes.
+    #[test]
+    fn a_path_that_takes_too_long_to_read_is_refused() {
+        let nested = format!("$[?{}@.a{}]", "(".repeat(7), ")".repeat(7));
+        assert!(JsonPath::parse(&nested).unwrap_err().contains("parentheses"));
+        let most = format!("$[?{}@.a{}]", "(".repeat(6), ")".repeat(6));
+        JsonPath::parse(&most).unwrap();
+        // The worst that is let through ends, too.
+        for text in ["$[?!(!(!(!(!(!(", "$[?(search((subset_of((nin((", "$[?@[?@[?@[?(((((("] {
+            JsonPath::parse(text).unwrap_err();
+        }
+        assert!(JsonPath::parse(&format!("$.{}", "a".repeat(1000))).is_err());
     }
 
     #[test]

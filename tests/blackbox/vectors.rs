@@ -107,7 +107,7 @@ fn every_preset_accepts_and_refuses_as_the_senders_own_code() {
         }
         let count =
             |accepted: bool| cases.iter().filter(|case| (case["expect"] == "accepted") == accepted).count();
-        assert!(count(true) >= 1 && count(false) >= 3, "{}: {} cases", vectors.preset, cases.len());
+        assert!(count(true) >= 1 && count(false) >= 5, "{}: {} cases", vectors.preset, cases.len());
         seen.insert(vectors.preset);
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
