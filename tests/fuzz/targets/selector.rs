@@ -4,7 +4,7 @@
 
 use hookpack::{
     json,
-    selector::{JsonPath, Selected, Selector},
+    selector::{JsonPath, Selected, Selector, Subject},
 };
 use hookpack_fuzz::{head_and_body, request};
 use libfuzzer_sys::fuzz_target;
@@ -18,7 +18,9 @@ fuzz_target!(|bytes: &[u8]| {
         Err(reason) => return assert!(!reason.is_empty()),
     };
     let request = request(b"");
-    match selector.select(&request, &payload) {
+    let attributes = [("type".to_owned(), "fuzz".to_owned())].into();
+    let subject = Subject { request: &request, attributes: &attributes, payload: &payload };
+    match selector.select(subject) {
         Selected::Many(_) => assert!(!selector.is_singular()),
         Selected::Nothing | Selected::One(_) => {}
     }
