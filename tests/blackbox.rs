@@ -64,6 +64,8 @@ mod rooms;
 mod spine;
 #[path = "blackbox/vectors.rs"]
 mod vectors;
+#[path = "blackbox/verification_attacks.rs"]
+mod verification_attacks;
 #[path = "blackbox/watching_process.rs"]
 mod watching_process;
 #[path = "blackbox/watching.rs"]

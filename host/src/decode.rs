@@ -105,6 +105,22 @@ impl Coding {
         })
     }
 
+    /// Whether what is decoded is, or is made of, the very document that the raw bytes are as JSON.
+    pub fn is_json(self) -> bool {
+        let of_json = match self.content {
+            Content::Document(document) => document.is_json(),
+            Content::CloudEvent | Content::CloudEvents => true,
+            Content::Lines => false,
+        };
+        of_json && self.compression == Compression::Identity
+    }
+
+    /// Whether what is decoded is made of the very fields that the raw bytes are as a form in UTF-8.
+    pub fn is_form(self) -> bool {
+        let of_form = matches!(self.content, Content::Document(document) if document.is_form());
+        of_form && self.compression == Compression::Identity
+    }
+
     pub fn decode(self, request: &Inbound, limits: Limits) -> Result<Decoded, Undecodable> {
         let body = self.compression.inflated(&request.body, limits.bytes_max)?;
         let (shape, payloads) = match self.content {

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU32,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -11,23 +12,31 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 /// A certificate or a key set is a few kB.
 const BYTES_MAX: usize = 256 << 10;
 const WAIT: Duration = Duration::from_secs(5);
 /// For how long what was fetched is good.
 const FRESH: Duration = Duration::from_hours(1);
+/// For how long it is used while nothing newer can be had.
+const STALE: Duration = Duration::from_hours(24);
 /// For how long a failure is not tried again.
 const FAILED: Duration = Duration::from_secs(30);
 /// URLs that are remembered; past it, the oldest go. Requests can name some within what a declaration allows.
 const URLS_MAX: usize = 256;
+const FETCHES_MAX: usize = 8;
+const FRESH_URLS_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(29);
 
 /// What senders publish, by its URL.
 pub struct Fetcher {
     http: reqwest::Client,
     pinned: BTreeMap<String, PathBuf>,
-    kept: Mutex<HashMap<String, Arc<AsyncMutex<Kept>>>>,
+    kept: Mutex<HashMap<String, Arc<Kept>>>,
+    /// Fetches at a time.
+    turns: Semaphore,
+    /// URLs that were never fetched before: requests can name some, and nobody vouches for those.
+    fresh: Direct,
 }
 
 impl std::fmt::Debug for Fetcher {
@@ -38,10 +47,39 @@ impl std::fmt::Debug for Fetcher {
 
 #[derive(Default)]
 struct Kept {
-    text: Option<Arc<str>>,
-    /// When it was last tried, and whether that went well.
-    tried: Option<(Instant, bool)>,
+    known: Mutex<Known>,
+    /// Of callers at once, one fetches.
+    fetching: AsyncMutex<()>,
 }
+
+#[derive(Clone, Default)]
+struct Known {
+    /// With the time when it was fetched.
+    text: Option<(Arc<str>, Instant)>,
+    failed: Option<Instant>,
+}
+
+impl Kept {
+    fn known(&self) -> Known {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Known {
+    /// What may be used at once: what is fresh enough, or, a moment after a failure, what is not too old.
+    fn usable(&self, good_for: Duration) -> Option<Arc<str>> {
+        let (text, fetched) = self.text.as_ref()?;
+        let failed = self.failed.is_some_and(|failed| failed.elapsed() < FAILED);
+        let most = if failed { STALE } else { good_for };
+        (fetched.elapsed() < most).then(|| text.clone())
+    }
+}
+
+type Direct = governor::RateLimiter<
+    governor::state::NotKeyed,
+    governor::state::InMemoryState,
+    governor::clock::DefaultClock,
+>;
 
 impl Fetcher {
     /// `pinned`: files that stand for URLs, on hosts without a way out.
@@ -56,43 +94,56 @@ impl Fetcher {
             .timeout(WAIT)
             .build()
             .context("making an HTTP client")?;
-        Ok(Self { http, pinned, kept: Mutex::default() })
+        let fresh = governor::RateLimiter::direct(governor::Quota::per_minute(FRESH_URLS_PER_MINUTE));
+        Ok(Self { http, pinned, kept: Mutex::default(), turns: Semaphore::new(FETCHES_MAX), fresh })
     }
 
-    /// What lies at `url`, fetched at most so long ago; of callers at once, one fetches.
+    /// What lies at `url`, fetched at most so long ago. Nobody waits for a fetch who can have what is there.
     pub async fn get(&self, url: &str, newer_than: Option<Duration>) -> Result<Arc<str>> {
-        let kept = self.kept(url);
-        let mut kept = kept.lock().await;
         let good_for = newer_than.unwrap_or(FRESH);
-        if let (Some((tried, well)), text) = (kept.tried, &kept.text) {
-            let age = tried.elapsed();
-            match text {
-                Some(text) if age < if well { good_for } else { FAILED } => return Ok(text.clone()),
-                None if age < FAILED => bail!("{url} could not be fetched a moment ago"),
-                _ => {}
-            }
+        let kept = self.kept(url);
+        if let Some(text) = kept.known().usable(good_for) {
+            return Ok(text);
         }
-        let fetched = self.fetch(url).await;
-        kept.tried = Some((Instant::now(), fetched.is_ok()));
+        let _fetching = kept.fetching.lock().await;
+        // Somebody may have been faster.
+        let known = kept.known();
+        if let Some(text) = known.usable(good_for) {
+            return Ok(text);
+        }
+        if known.failed.is_some_and(|failed| failed.elapsed() < FAILED) {
+            bail!("{url} could not be fetched a moment ago");
+        }
+        if known.text.is_none() && !self.pinned.contains_key(url) && self.fresh.check().is_err() {
+            bail!("{url} is one of too many that were never asked for before");
+        }
+        let fetched = {
+            let _turn = self.turns.acquire().await?;
+            self.fetch(url).await
+        };
+        let mut now = kept.known.lock().unwrap_or_else(PoisonError::into_inner);
         match fetched {
             Ok(text) => {
-                kept.text = Some(text.clone());
+                *now = Known { text: Some((text.clone(), Instant::now())), failed: None };
                 Ok(text)
             }
             Err(error) => {
+                now.failed = Some(Instant::now());
                 tracing::warn!(url, error = %format!("{error:#}"), "what a sender publishes can't be fetched");
-                // The old one is better than none.
-                kept.text.clone().ok_or(error)
+                // The old one is better than none, for a while.
+                now.usable(good_for).ok_or(error)
             }
         }
     }
 
-    fn kept(&self, url: &str) -> Arc<AsyncMutex<Kept>> {
+    fn kept(&self, url: &str) -> Arc<Kept> {
         let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if !all.contains_key(url) && all.len() >= URLS_MAX {
-            // Nobody is waiting for these; which of them goes matters little.
-            let idle = all.iter().find(|(_, kept)| Arc::strong_count(kept) == 1).map(|(url, _)| url.clone());
-            idle.map(|url| all.remove(&url));
+            // One that nobody waits for; rather one that never was of use.
+            let idle = || all.iter().filter(|(_, kept)| Arc::strong_count(kept) == 1);
+            let useless = idle().find(|(_, kept)| kept.known().text.is_none()).or_else(|| idle().next());
+            let useless = useless.map(|(url, _)| url.clone());
+            useless.map(|url| all.remove(&url));
         }
         all.entry(url.to_owned()).or_default().clone()
     }

@@ -134,6 +134,9 @@ impl Host {
 
     /// Keeps a secret that a handshake brought, sealed, and has it in force; `false` when there is one already.
     pub async fn keep_secret(&self, name: &str, value: &SecretValue) -> Result<bool> {
+        if self.sources.provides(name) {
+            return Ok(false);
+        }
         let sealed = self.master_key.seal(value.bytes(), secret_seal(name))?;
         let first = secrets::keep_brought(&self.pool, name, &sealed, self.clock.now()).await?;
         self.load_stored_secrets().await?;

@@ -183,7 +183,18 @@ async fn shake(
     let Endpoint { target, .. } = endpoint;
     // What has to be fetched is fetched for deliveries; no sender's handshake is signed so.
     let shaken = handshake(target, request, &host.public_url, None, known, host.clock.now())?;
+    if shaken.is_some() {
+        // Answers cost something, too.
+        host.limits.admit(request.source_ip).map_err(Refusal::over_host_limit)?;
+    }
     let Some(Shaken { store: Some(secret), .. }) = &shaken else { return Ok(shaken) };
+    // More than an answer: what holds for deliveries holds for this.
+    if endpoint.paused {
+        return Err(Refusal::paused());
+    }
+    if !target.policy().admits(request.source_ip) {
+        return Err(Refusal::address(request.source_ip));
+    }
     let Some(name) = target.policy().secrets.first() else { return Ok(None) };
     match host.keep_secret(name, secret).await {
         Ok(true) => Ok(shaken),

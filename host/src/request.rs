@@ -92,9 +92,12 @@ pub fn rfc3339(at: OffsetDateTime) -> String {
 }
 
 /// The fields of `application/x-www-form-urlencoded`, in order, decoded; an error says why it is none.
-pub fn form_fields(body: &[u8]) -> Result<Vec<(String, String)>, String> {
+pub fn form_fields(body: &[u8], fields_max: usize) -> Result<Vec<(String, String)>, String> {
     let mut fields = Vec::new();
     for (name, value) in form::pairs(body) {
+        if fields.len() == fields_max {
+            return Err(format!("the form has more than {fields_max} fields"));
+        }
         let text = |bytes: form::Bytes<'_>| {
             String::from_utf8(bytes.into_owned())
                 .map_err(|_| "the form has a field that is not UTF-8".to_owned())

@@ -72,13 +72,21 @@ pub struct SecretSources {
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 
 impl SecretSources {
-    /// Looks every one of `names` up: among what the host has stored first, then in the environment, then in the
-    /// folder.
-    pub fn read<'a>(&self, names: impl IntoIterator<Item = &'a str>, stored: &Secrets) -> Secrets {
+    /// Whether an operator provides this name, whatever can be read of it just now.
+    pub fn provides(&self, name: &str) -> bool {
+        let file = self.folder.as_ref().map(|folder| fs::symlink_metadata(folder.join(name)));
+        let is_there =
+            file.is_some_and(|file| !matches!(file, Err(error) if error.kind() == io::ErrorKind::NotFound));
+        is_there || self.environment.contains_key(&name.replace('-', "_"))
+    }
+
+    /// Looks every one of `names` up: in the environment first, then in the folder; what a sender brought counts where
+    /// no operator provides the name.
+    pub fn read<'a>(&self, names: impl IntoIterator<Item = &'a str>, brought: &Secrets) -> Secrets {
         let mut secrets = Secrets::default();
         for name in names {
-            let own = stored.values(name);
-            if !own.is_empty() {
+            let own = brought.values(name);
+            if !own.is_empty() && !self.provides(name) {
                 secrets.insert(name, own.to_vec());
                 continue;
             }

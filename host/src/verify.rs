@@ -22,6 +22,7 @@ use self::{
     jwt::Keys,
     public_key::{Kind, RsaKey},
     signature::{Place, TimestampPlace},
+    template::Template,
 };
 use crate::{
     json,
@@ -92,6 +93,8 @@ impl Unverified {
     }
 }
 
+/// Fields of a form that a rule looks into.
+const FORM_FIELDS_MAX: usize = 5000;
 /// Items of a batch that are checked, one by one.
 const ITEMS_MAX: usize = 10_000;
 
@@ -136,6 +139,8 @@ impl Verify {
     pub fn token_place(&self) -> Option<&Place> {
         match self.scheme() {
             Some(Scheme::Token(token)) => Some(&token.place),
+            // Who has it may show it again.
+            Some(Scheme::Jwt(jwt)) => Some(&jwt.place),
             _ => None,
         }
     }
@@ -186,14 +191,40 @@ impl Verify {
         }
     }
 
-    /// The key of a shared secret, for an answer's MAC; `None` where there is no shared one, or it is not encoded so.
+    /// Whether it looks into the body as JSON.
+    pub fn reads_json(&self) -> bool {
+        let Self::Declared(declared) = self else { return false };
+        declared.each.is_some()
+            || declared.places().any(Place::is_json)
+            || declared.templates().any(Template::reads_json)
+    }
+
+    /// Whether it looks into the body as a form.
+    pub fn reads_form(&self) -> bool {
+        let Self::Declared(declared) = self else { return false };
+        declared.places().any(Place::is_form) || declared.templates().any(Template::reads_form)
+    }
+
+    /// The key of a shared secret, for an answer's MAC; `None` where there is none that may be used so: what a JWT's
+    /// signature covers looks like a challenge.
     pub fn mac_key(&self, secret: &SecretValue) -> Option<Vec<u8>> {
         match self.scheme()? {
             Scheme::Hmac(rule) => rule.secret.key(secret.bytes()),
-            Scheme::Jwt(jwt) => jwt.secret.key(secret.bytes()),
             Scheme::Token(_) => Some(secret.bytes().to_vec()),
-            Scheme::PublicKey(_) => None,
+            Scheme::PublicKey(_) | Scheme::Jwt(_) => None,
         }
+    }
+
+    /// Whether an answer's MAC can be made.
+    pub fn has_mac_key(&self) -> bool {
+        matches!(self.scheme(), Some(Scheme::Hmac(_) | Scheme::Token(_)))
+    }
+
+    /// Whether a signature can be checked without asking anybody.
+    pub fn is_checked_at_once(&self) -> bool {
+        self.verifies()
+            && self.needs_secret()
+            && !matches!(self.scheme(), Some(Scheme::Jwt(jwt::Jwt { keys: Keys::Jwks(_), .. })))
     }
 
     /// From now on a message that a handshake could have been asked to sign is no signed delivery.
@@ -231,10 +262,14 @@ impl Verify {
     /// What has to be fetched before the request can be checked: a certificate, or a set of keys.
     pub fn wanted(&self, seen: &Seen<'_>) -> Result<Option<String>, Unverified> {
         match self.scheme() {
-            Some(Scheme::PublicKey(public_key::PublicKeyRule {
-                kind: Kind::Rsa { key: RsaKey::Certificate(rule), .. },
-                ..
-            })) => rule.url(seen).map(Some),
+            Some(Scheme::PublicKey(own)) => match &own.kind {
+                Kind::Rsa { key: RsaKey::Certificate(rule), .. } => {
+                    // Nobody is asked for a request that can't be right.
+                    own.plausible(seen)?;
+                    rule.url(seen).map(Some)
+                }
+                Kind::Rsa { .. } | Kind::Ed25519(_) | Kind::Ecdsa => Ok(None),
+            },
             Some(Scheme::Jwt(jwt)) => Ok(match &jwt.keys {
                 Keys::Jwks(url) => Some(url.clone()),
                 Keys::Secrets => None,
@@ -291,6 +326,26 @@ impl Verify {
 }
 
 impl Declared {
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        let own: Vec<&Place> = match &self.scheme {
+            Scheme::Hmac(rule) => rule.signing.places().collect(),
+            Scheme::PublicKey(rule) => rule.signing.places().chain(rule.certificate_place()).collect(),
+            Scheme::Token(token) => vec![&token.place],
+            Scheme::Jwt(jwt) => vec![&jwt.place],
+        };
+        own.into_iter().chain(self.body_digest.as_ref().map(|rule| &rule.place))
+    }
+
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        let own: Vec<&Template> = match &self.scheme {
+            Scheme::Hmac(rule) => vec![&rule.signing.signed],
+            Scheme::PublicKey(rule) => vec![&rule.signing.signed],
+            Scheme::Token(_) => Vec::new(),
+            Scheme::Jwt(jwt) => jwt.templates().collect(),
+        };
+        own.into_iter()
+    }
+
     fn check(&self, seen: &Seen<'_>, secrets: &[SecretValue], now: OffsetDateTime) -> Result<(), Unverified> {
         if let Some(rule) = &self.body_digest {
             rule.check(seen)?;
@@ -317,11 +372,18 @@ impl Declared {
         secrets: &[SecretValue],
         now: OffsetDateTime,
     ) -> Result<(), Unverified> {
-        if self.refuses_challenges
-            && let Scheme::Hmac(rule) = &self.scheme
-            && rule.message(seen).is_some_and(|message| handshake::is_challenge(&message))
-        {
-            return Err(Unverified::bad("what is signed could have been signed by the handshake"));
+        if self.refuses_challenges {
+            let is_challenge = match &self.scheme {
+                Scheme::Hmac(rule) => {
+                    rule.message(seen).is_some_and(|message| handshake::is_challenge(&message))
+                }
+                // All that it signs looks like one.
+                Scheme::Jwt(jwt) => jwt.algorithms.contains(&jwt::Algorithm::Hs256),
+                Scheme::Token(_) | Scheme::PublicKey(_) => false,
+            };
+            if is_challenge {
+                return Err(Unverified::bad("what is signed could have been signed by the handshake"));
+            }
         }
         let checked = self.scheme.check(seen, secrets, now);
         match (&checked, self.url) {
@@ -431,7 +493,7 @@ impl<'a> Seen<'a> {
 
     /// The fields of a form, in order, decoded.
     pub fn form(&self) -> Result<&[(String, String)], String> {
-        let fields = self.form.get_or_init(|| request::form_fields(&self.request.body));
+        let fields = self.form.get_or_init(|| request::form_fields(&self.request.body, FORM_FIELDS_MAX));
         fields.as_deref().map_err(Clone::clone)
     }
 

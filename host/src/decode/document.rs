@@ -20,6 +20,19 @@ pub(super) enum Document {
 }
 
 impl Document {
+    /// Plain text is JSON where it can be read so, and else a string in which nothing can be found.
+    pub(super) fn is_json(self) -> bool {
+        match self {
+            Self::Json => true,
+            Self::PlainText(charset) => charset == UTF_8,
+            Self::Form(_) | Self::Text(_) | Self::Bytes => false,
+        }
+    }
+
+    pub(super) fn is_form(self) -> bool {
+        matches!(self, Self::Form(charset) if charset == UTF_8)
+    }
+
     /// The document, and its very text where it was sent as JSON; the error is for the sender.
     pub(super) fn read(self, body: Bytes, form_fields_max: usize) -> Result<(Value, Option<Bytes>), String> {
         match self {

@@ -21,7 +21,7 @@ use super::{
     read_trigger,
     yaml::{self, Node, Yaml},
 };
-use crate::{config::Config, wasm::Sandbox};
+use crate::{config::Config, policy::Policy, verify::handshake::Handshake, wasm::Sandbox};
 
 /// What packs are read with.
 #[derive(Clone, Copy, Debug)]
@@ -282,6 +282,8 @@ fn read_pack(
         let help = "add a file under `triggers/`".to_owned();
         report.fault(&source.start(), "this pack has no trigger", help);
     }
+    let mut policy = policy?;
+    refuse_challenges(&mut policy, &mut triggers);
     Some(Pack {
         reference: manifest.reference.clone()?,
         ref_at: manifest.ref_at.clone()?,
@@ -291,9 +293,21 @@ fn read_pack(
         path: files.path.clone(),
         content_hash: manifest.content_hash,
         endpoint_enabled: manifest.endpoint_enabled,
-        policy: Arc::new(policy?),
+        policy: Arc::new(policy),
         triggers: triggers.into_iter().map(Arc::new).collect(),
     })
+}
+
+/// Where one trigger's handshake makes MACs, the others of its pack must not take such for signatures: they may share a
+/// secret.
+fn refuse_challenges(policy: &mut Policy, triggers: &mut [Trigger]) {
+    let computes = |policy: &Policy| policy.handshakes.iter().any(Handshake::computes);
+    if computes(policy) || triggers.iter().any(|trigger| computes(&trigger.policy)) {
+        policy.verify.refuse_challenges();
+        for trigger in triggers {
+            Arc::make_mut(&mut trigger.policy).verify.refuse_challenges();
+        }
+    }
 }
 
 /// A file that would be overlooked is a fault: nobody should wonder where a trigger went.

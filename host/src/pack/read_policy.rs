@@ -16,7 +16,10 @@ use crate::{
     config::RateLimit,
     policy::{DEFAULT_WINDOW, Idempotency, KeySource, OnInvalid, Policy, Respond},
     selector::Selector,
-    verify::{Verify, handshake::Handshake},
+    verify::{
+        Verify,
+        handshake::{Handshake, Proof},
+    },
 };
 
 const KEYS: [&str; 13] = [
@@ -111,10 +114,20 @@ fn policy(
         report.fault(&place, "a handshake brings a secret, and no name is there for it", help);
     }
     let mut verify = verify;
-    if let (Some(verify), Some(handshakes)) = (&mut verify, &handshakes)
-        && handshakes.iter().any(Handshake::signs_for_strangers)
-    {
-        verify.refuse_challenges();
+    if let (Some(verify), Some(handshakes)) = (&mut verify, &handshakes) {
+        let place = table.get("handshake").map_or_else(|| table.at().clone(), |node| node.at.clone());
+        let computes = handshakes.iter().any(Handshake::computes);
+        let by_signature = handshakes.iter().any(|handshake| matches!(handshake.proof, Proof::Signature));
+        if computes && !verify.has_mac_key() {
+            let help = "a MAC is made with the secret of `hmac`, `hash` or `token`".to_owned();
+            report.fault(&place, "a handshake is to make a MAC, and there is no key for it", help);
+        } else if computes {
+            verify.refuse_challenges();
+        }
+        if by_signature && !verify.is_checked_at_once() {
+            let help = "take `verify: signature` away, or let a `token` prove it".to_owned();
+            report.fault(&place, "a handshake is to be signed, and nothing here can check that", help);
+        }
     }
     let respond = table.get("respond").map_or(Some(None), |node| respond(node, report).map(Some));
     Some(Policy {

@@ -150,8 +150,28 @@ fn sense(declared: &Declared, table: &Table<'_>, report: &mut Report) -> Option<
     let signing = match &declared.scheme {
         Scheme::Hmac(rule) => &rule.signing,
         Scheme::PublicKey(rule) => &rule.signing,
-        Scheme::Token(_) | Scheme::Jwt(_) => return Some(()),
+        Scheme::Token(_) | Scheme::Jwt(_) => {
+            if let (Some(_), Some(node)) = (&declared.body_digest, table.get("body_digest")) {
+                let help =
+                    "take it away, or let a claim have it: `claims: {body: \"{sha256hex:body}\"}`".to_owned();
+                report.fault(&node.at, "nothing signs the digest of the body", help);
+                return None;
+            }
+            return Some(());
+        }
     };
+    if let Some(TimestampRule { place: TimestampPlace::At(Place::Json(path)), .. }) = &signing.timestamp
+        && !signing.signed.covers_body()
+        && declared.body_digest.is_none()
+        && !signing.signed.has_timestamp()
+        && !signing.signed.has_json(path)
+        && let Some(node) = table.get("timestamp")
+    {
+        let help =
+            format!("add {{json:{}}} to `signed` as the sender does, or leave `timestamp` out", path.text());
+        report.fault(&node.at, "the signature does not cover the timestamp: anybody could renew it", help);
+        return None;
+    }
     let at = |key: &str| table.get(key).map_or_else(|| table.at().clone(), |node| node.at.clone());
     let signed = &signing.signed;
     if declared.each.is_some() && signed.reads_body() {
@@ -175,10 +195,10 @@ fn sense(declared: &Declared, table: &Table<'_>, report: &mut Report) -> Option<
     }
     if let Some(rule) = &declared.body_digest {
         let is_signed = match &rule.place {
-            Place::Query(_) => signed.has_url(),
-            Place::Header(_) | Place::HeaderGlob { .. } | Place::Json(_) | Place::Form(_) => {
-                signed.has_headers()
-            }
+            Place::Query(name) => signed.has_url() || signed.has_query(name),
+            Place::Header(name) => signed.has_header(name),
+            Place::Json(path) => signed.has_json(path),
+            Place::HeaderGlob { .. } | Place::Form(_) => false,
         };
         if !is_signed {
             let help =
@@ -307,7 +327,15 @@ fn certificate(node: &Node, report: &mut Report) -> Option<CertificateRule> {
         })
     };
     let (host, path) = (table.require("host", report), table.require("path", report));
+    let at = host.map(|node| node.at.clone());
     let (host, path) = (pattern(host, report), pattern(path, report));
+    if let (Some(host), Some(at)) = (&host, &at)
+        && ["attacker.example", "a.attacker.example"].iter().any(|anybody| host.is_match(anybody))
+    {
+        let help = "name the sender's own hosts".to_owned();
+        report.fault(at, "anybody could bring a certificate of their own: the pattern fits every host", help);
+        return None;
+    }
     let name = match table.get("name") {
         Some(node) => Some(pattern(Some(node), report)?),
         None => None,

@@ -20,7 +20,7 @@ use crate::{
     secret::{SecretValue, Secrets},
     selector::{Selector, Subject},
     verify::{
-        Seen,
+        Seen, Unverified, Verify,
         handshake::{Rejected, Shaken},
     },
 };
@@ -107,6 +107,23 @@ pub fn handshake(
     Ok(None)
 }
 
+/// Where a rule looks into the body, the body must be decoded as the rule reads it: headers that nobody signs must not
+/// have a form taken for JSON, or JSON for a form, once it is believed.
+fn one_reading(verify: &Verify, request: &Inbound) -> Result<(), Unverified> {
+    let (json, form) = (verify.reads_json(), verify.reads_form());
+    if !json && !form {
+        return Ok(());
+    }
+    let coding = Coding::of(&request.headers).map_err(Unverified::bad)?;
+    if (json && !coding.is_json()) || (form && !coding.is_form()) {
+        let what = if json { "JSON" } else { "a form in UTF-8" };
+        return Err(Unverified::bad(format!(
+            "the signature is read from {what}, and the headers say otherwise"
+        )));
+    }
+    Ok(())
+}
+
 /// What has to be fetched before the request can be checked.
 pub fn wanted(target: &Target, request: &Inbound, public_url: &str) -> Result<Option<String>, Refusal> {
     target.policy().verify.wanted(&Seen::new(request, public_url)).map_err(Refusal::unverified)
@@ -121,8 +138,10 @@ pub fn authenticate(
     secrets: &[SecretValue],
     now: OffsetDateTime,
 ) -> Result<(), Refusal> {
+    let verify = &target.policy().verify;
+    one_reading(verify, request).map_err(Refusal::unverified)?;
     let seen = Seen::new(request, public_url).with(fetched);
-    target.policy().verify.check(&seen, secrets, now).map_err(Refusal::unverified)
+    verify.check(&seen, secrets, now).map_err(Refusal::unverified)
 }
 
 /// Decodes an authentic request and lets every trigger that a payload of it matches make its events: all or none.

@@ -170,7 +170,11 @@ impl Handshake {
         }
         let store = match &self.store {
             // Whoever comes later brings nothing that is wanted.
-            Some(_) if !secrets.is_empty() => return Ok(None),
+            Some(echo) if !secrets.is_empty() => match echo.text(seen, None) {
+                // The very one again: the answer was lost.
+                Some(text) if secrets.iter().any(|own| own.bytes().ct_eq(text.as_bytes()).into()) => None,
+                _ => return Ok(None),
+            },
             Some(echo) => match echo.text(seen, None) {
                 Some(text) if (SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&text.len()) => {
                     Some(SecretValue::new(text))
@@ -183,9 +187,9 @@ impl Handshake {
         Ok(self.respond.answer(seen, key.as_deref()).map(|shaken| Shaken { store, ..shaken }))
     }
 
-    /// Whether it makes a MAC for whoever asks.
-    pub fn signs_for_strangers(&self) -> bool {
-        matches!(self.proof, Proof::Nothing) && self.respond.computes()
+    /// Whether it makes a MAC of something that was asked.
+    pub fn computes(&self) -> bool {
+        self.respond.computes()
     }
 }
 

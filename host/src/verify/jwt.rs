@@ -200,6 +200,13 @@ impl Jwt {
         Ok(())
     }
 
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.claims.iter().filter_map(|(_, claim)| match claim {
+            Claim::Template(template) => Some(template),
+            Claim::Const(_) => None,
+        })
+    }
+
     /// As a sender would, with a shared secret; other keys are the sender's alone.
     pub fn sign(&self, seen: &Seen<'_>, secret: &SecretValue, now: OffsetDateTime) -> Result<Signed, String> {
         if !self.algorithms.contains(&Algorithm::Hs256) {

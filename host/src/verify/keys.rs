@@ -48,7 +48,7 @@ impl PublicKey {
             let der = BASE64_STANDARD.decode(text.split_ascii_whitespace().collect::<String>()).ok()?;
             return Self::from_spki(&der).or_else(|| Self::from_certificate(&der));
         }
-        let (label, der) = pem::decode_vec(text.trim().as_bytes()).ok()?;
+        let (label, der) = pem::decode_vec(first_block(text)?.as_bytes()).ok()?;
         match label {
             "CERTIFICATE" => Self::from_certificate(&der),
             "PUBLIC KEY" => Self::from_spki(&der),
@@ -59,7 +59,7 @@ impl PublicKey {
 
     /// Of a certificate in PEM whose subject has a common name that fits.
     pub fn of_certificate(text: &str, name: &Regex) -> Option<Self> {
-        let (_, der) = pem::decode_vec(text.trim().as_bytes()).ok()?;
+        let (_, der) = pem::decode_vec(first_block(text)?.as_bytes()).ok()?;
         let certificate = Certificate::from_der(&der).ok()?;
         let parts = certificate
             .tbs_certificate()
@@ -118,10 +118,48 @@ impl PublicKey {
     }
 }
 
+/// Of a chain, the certificate that comes first: the sender's own.
+fn first_block(text: &str) -> Option<&str> {
+    let text = &text[text.find("-----BEGIN")?..];
+    let end = text.find("-----END")?;
+    let end = end + text[end..].find('\n').unwrap_or(text.len() - end);
+    Some(text[..end].trim_end())
+}
+
 fn rsa(hash: Hash) -> &'static signature::RsaParameters {
     match hash {
         Hash::Sha1 => &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
         Hash::Sha256 => &RSA_PKCS1_2048_8192_SHA256,
         Hash::Sha512 => &RSA_PKCS1_2048_8192_SHA512,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::public_key::private::CERTIFICATE;
+
+    #[test]
+    fn of_a_chain_the_first_certificate_counts() {
+        let own = PublicKey::parse(CERTIFICATE).unwrap();
+        let other = CERTIFICATE.replace("MII", "MIX");
+        for chain in [
+            format!("{CERTIFICATE}{other}"),
+            format!("subject=/CN=hookpack tests\n{CERTIFICATE}\nissuer\n{other}{other}"),
+            CERTIFICATE.trim_end().to_owned(),
+            CERTIFICATE.replace('\n', "\r\n"),
+        ] {
+            assert_eq!(PublicKey::parse(&chain), Some(own.clone()), "{chain}");
+        }
+        let name = |text: &str| Regex::new(text).unwrap();
+        assert_eq!(PublicKey::of_certificate(CERTIFICATE, &name("^hookpack tests$")), Some(own));
+        assert_eq!(PublicKey::of_certificate(CERTIFICATE, &name("^other$")), None);
+        for broken in [
+            "",
+            "-----BEGIN CERTIFICATE-----",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
+        ] {
+            assert_eq!(PublicKey::parse(broken), None);
+        }
     }
 }

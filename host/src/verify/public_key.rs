@@ -98,6 +98,21 @@ impl PublicKeyRule {
         self.signing.fresh(&received, now)
     }
 
+    /// Where the certificate's URL lies, if there is one.
+    pub fn certificate_place(&self) -> Option<&Place> {
+        match &self.kind {
+            Kind::Rsa { key: RsaKey::Certificate(rule), .. } => Some(&rule.place),
+            Kind::Rsa { .. } | Kind::Ed25519(_) | Kind::Ecdsa => None,
+        }
+    }
+
+    /// Whether everything is there that is checked, whatever comes of it.
+    pub fn plausible(&self, seen: &Seen<'_>) -> Result<(), Unverified> {
+        let received = self.signing.received(seen)?;
+        self.hash(seen)?;
+        self.signing.signed.feed(seen, received.timestamp.as_deref(), |_| ()).map_err(Unverified::bad)
+    }
+
     fn hash(&self, seen: &Seen<'_>) -> Result<Hash, Unverified> {
         match &self.kind {
             Kind::Rsa { hash: RsaHash::Always(hash), .. } => Ok(*hash),

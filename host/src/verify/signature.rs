@@ -54,6 +54,14 @@ impl Place {
         }
     }
 
+    pub const fn is_json(&self) -> bool {
+        matches!(self, Self::Json(_))
+    }
+
+    pub const fn is_form(&self) -> bool {
+        matches!(self, Self::Form(_))
+    }
+
     /// Whether it is a header of this (lower-case) name.
     pub fn is_header(&self, name: &str) -> bool {
         match self {
@@ -264,9 +272,25 @@ pub struct Received {
 }
 
 impl Signing {
+    /// Where something of it lies.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        let time = self.timestamp.as_ref().and_then(|rule| match &rule.place {
+            TimestampPlace::At(place) => Some(place),
+            TimestampPlace::Entry(_) => None,
+        });
+        std::iter::once(&self.signature.place).chain(time)
+    }
+
     pub fn received(&self, seen: &Seen<'_>) -> Result<Received, Unverified> {
         let entries = self.signature.entries(seen)?;
         let timestamp = self.timestamp.as_ref().map(|rule| rule.text(seen, &entries)).transpose()?;
+        if let Some(TimestampRule { place: TimestampPlace::At(Place::Header(name)), .. }) = &self.timestamp
+            && !self.signed.has_timestamp()
+            && !self.signed.names_header(seen, name)
+        {
+            // A value with a `;` in it could stand for a header that is not named.
+            return Err(Unverified::bad(format!("{name} is not among the headers that are signed")));
+        }
         Ok(Received { signatures: self.signature.received(&entries)?, timestamp })
     }
 

@@ -132,7 +132,12 @@ impl Template {
 
     /// Whether it covers something of the body at least.
     pub fn covers_parts_of_body(&self) -> bool {
-        let of_body = |part: &Part| matches!(part, Part::Json { .. } | Part::Form { .. } | Part::Fields(_));
+        let of_body = |part: &Part| {
+            matches!(
+                part,
+                Part::Json { optional: false, .. } | Part::Form { optional: false, .. } | Part::Fields(_)
+            )
+        };
         self.covers_body() || self.parts.iter().any(of_body)
     }
 
@@ -151,8 +156,44 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Secret))
     }
 
-    pub fn has_headers(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Header { .. } | Part::HeadersNamedIn(_)))
+    /// Whether a header that names headers names this one.
+    pub fn names_header(&self, seen: &Seen<'_>, name: &HeaderName) -> bool {
+        self.parts.iter().any(|part| match part {
+            Part::HeadersNamedIn(list) => match seen.request.header(list) {
+                HeaderLine::One(names) => {
+                    names.split(',').any(|own| own.trim().eq_ignore_ascii_case(name.as_str()))
+                }
+                HeaderLine::Missing | HeaderLine::Several => false,
+            },
+            _ => false,
+        })
+    }
+
+    pub fn has_header(&self, header: &HeaderName) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Header { name, optional: false } if name == header))
+    }
+
+    pub fn has_query(&self, parameter: &str) -> bool {
+        self.parts
+            .iter()
+            .any(|part| matches!(part, Part::Query { name, optional: false } if name == parameter))
+    }
+
+    /// Whether this member of the body is covered by itself.
+    pub fn has_json(&self, member: &JsonPath) -> bool {
+        self.parts.iter().any(|part| match part {
+            Part::Json { path, optional } => !optional && path.text() == member.text(),
+            Part::Fields(names) => names.iter().any(|name| format!("$.{name}") == member.text()),
+            _ => false,
+        })
+    }
+
+    pub fn reads_json(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Json { .. } | Part::Fields(_)))
+    }
+
+    pub fn reads_form(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Form { .. } | Part::FormSorted))
     }
 
     pub fn has_url(&self) -> bool {
