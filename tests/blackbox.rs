@@ -60,6 +60,8 @@ mod pipeline;
 mod readme;
 #[path = "blackbox/rooms.rs"]
 mod rooms;
+#[path = "blackbox/schemes.rs"]
+mod schemes;
 #[path = "blackbox/spine.rs"]
 mod spine;
 #[path = "blackbox/vectors.rs"]

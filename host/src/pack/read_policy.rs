@@ -19,6 +19,7 @@ use crate::{
     verify::{
         Verify,
         handshake::{Handshake, Proof},
+        signature,
     },
 };
 
@@ -96,6 +97,14 @@ fn policy(
     let ip_allowlist = table.get("ip_allowlist").map_or(Some(None), |node| networks(node, report).map(Some));
     let rate_limit = table.get("rate_limit").map_or(Some(None), |node| rate_limit(node, report).map(Some));
     let keep_headers = table.get("keep_headers").map_or(Some(Vec::new()), |node| keep_headers(node, report));
+    if let (Some(names), Some(verify)) = (&keep_headers, &verify)
+        && let Some(signature::Place::Header(token)) = verify.token_place()
+        && names.contains(token)
+        && let Some(node) = table.get("keep_headers")
+    {
+        let help = "take it away".to_owned();
+        report.fault(&node.at, format!("`{token}` is the sender's secret, and is never kept"), help);
+    }
     let on_invalid = table.get("on_invalid").map_or(Some(OnInvalid::Reject), |node| {
         Some(match read::word(node, "value of `on_invalid`", &["reject", "quarantine"], report)? {
             "quarantine" => OnInvalid::Quarantine,
