@@ -13,6 +13,7 @@ pub mod presets;
 mod read;
 mod read_cases;
 mod read_handshake;
+mod read_jwt;
 mod read_mapper;
 mod read_mapping;
 mod read_policy;

@@ -6,17 +6,18 @@ pub mod hmac;
 pub mod jwt;
 pub mod keys;
 pub mod public_key;
+mod seen;
 pub mod signature;
 pub mod template;
 pub mod token;
 
-use std::{borrow::Cow, cell::OnceCell};
+use std::borrow::Cow;
 
 use http::HeaderMap;
-use serde_json::Value;
 use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
 
+pub use self::seen::Seen;
 use self::{
     digest::{Encoding, Hash},
     jwt::Keys,
@@ -24,13 +25,7 @@ use self::{
     signature::{Place, TimestampPlace},
     template::Template,
 };
-use crate::{
-    json,
-    model::Outcome,
-    request::{self, Inbound},
-    secret::SecretValue,
-    selector::JsonPath,
-};
+use crate::{model::Outcome, request, secret::SecretValue, selector::JsonPath};
 
 /// How a trigger's requests are verified.
 #[derive(Clone, Debug)]
@@ -93,8 +88,6 @@ impl Unverified {
     }
 }
 
-/// Fields of a form that a rule looks into.
-const FORM_FIELDS_MAX: usize = 5000;
 /// Items of a batch that are checked, one by one.
 const ITEMS_MAX: usize = 10_000;
 
@@ -439,81 +432,6 @@ pub struct Signed {
     /// Texts that belong into the body's JSON, and fields of a form.
     pub json: Vec<(JsonPath, String)>,
     pub form: Vec<(String, String)>,
-}
-
-/// A request as verification looks at it: raw, with its JSON parsed at most once and only when a rule asks.
-#[derive(Debug)]
-pub struct Seen<'a> {
-    pub request: &'a Inbound,
-    /// The host's configured public URL, without a trailing slash; never a guess from `Host`.
-    pub public_url: &'a str,
-    /// What was to be fetched, see [`Verify::wanted`].
-    pub fetched: Option<&'a str>,
-    item: Option<&'a Value>,
-    json: OnceCell<Option<Value>>,
-    form: OnceCell<Result<Vec<(String, String)>, String>>,
-}
-
-impl<'a> Seen<'a> {
-    pub const fn new(request: &'a Inbound, public_url: &'a str) -> Self {
-        Self { request, public_url, fetched: None, item: None, json: OnceCell::new(), form: OnceCell::new() }
-    }
-
-    #[must_use]
-    pub fn with(self, fetched: Option<&'a str>) -> Self {
-        Self { fetched, ..self }
-    }
-
-    /// The same with `$` for one item of its batch.
-    fn item<'b>(&'b self, item: &'b Value) -> Seen<'b> {
-        Seen { item: Some(item), ..Seen::new(self.request, self.public_url).with(self.fetched) }
-    }
-
-    /// The same under another public URL.
-    fn at<'b>(&'b self, public_url: &'b str) -> Seen<'b> {
-        Seen { item: self.item, ..Seen::new(self.request, public_url).with(self.fetched) }
-    }
-
-    /// The body (or the item) as JSON; `None` when it isn't.
-    pub fn json(&self) -> Option<&Value> {
-        match self.item {
-            Some(item) => Some(item),
-            None => self.json.get_or_init(|| json::parse(&self.request.body).ok()).as_ref(),
-        }
-    }
-
-    /// The text or number that lies there.
-    pub fn text_at(&self, path: &JsonPath) -> Result<String, String> {
-        match self.json().and_then(|json| path.value(json)) {
-            Some(Value::String(text)) => Ok(text.clone()),
-            Some(Value::Number(number)) => Ok(number.to_string()),
-            _ => Err(format!("the body has no text at {}", path.text())),
-        }
-    }
-
-    /// The fields of a form, in order, decoded.
-    pub fn form(&self) -> Result<&[(String, String)], String> {
-        let fields = self.form.get_or_init(|| request::form_fields(&self.request.body, FORM_FIELDS_MAX));
-        fields.as_deref().map_err(Clone::clone)
-    }
-
-    /// The only value of a field.
-    pub fn form_value(&self, name: &str) -> Result<Option<&str>, String> {
-        let mut values = self.form()?.iter().filter(|(own, _)| own == name);
-        match (values.next(), values.next()) {
-            (Some(_), Some(_)) => Err(format!("the form has the field {name} twice")),
-            (found, _) => Ok(found.map(|(_, value)| value.as_str())),
-        }
-    }
-
-    /// The public URL of this very request: base, path and query.
-    pub fn url(&self) -> String {
-        let Inbound { path, query, .. } = self.request;
-        match query {
-            Some(query) => format!("{}{path}?{query}", self.public_url),
-            None => format!("{}{path}", self.public_url),
-        }
-    }
 }
 
 #[cfg(test)]

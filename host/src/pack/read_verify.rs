@@ -3,7 +3,7 @@
 use super::{
     diagnostics::{Place as Spot, Report, nearest},
     read::{self, Table},
-    read_policy,
+    read_jwt, read_policy,
     yaml::{Node, Yaml},
 };
 use crate::{
@@ -12,7 +12,6 @@ use crate::{
         BodyDigest, Declared, Scheme, UrlForms, Verify,
         digest::{Encoding, Hash, KeyDecoding},
         hmac::{Hmac, Keying},
-        jwt::{Algorithm, Claim, Jwt, Keys},
         public_key::{CertificateRule, Kind, PublicKeyRule, RsaHash, RsaKey},
         signature::{Place, SignatureRule, Signing, TimestampPlace, TimestampRule, Unit},
         template::{self, Template},
@@ -110,7 +109,7 @@ fn declared(
                 public_key(&table, kind, params, report)
             }),
         "jwt" => table("`verify` with `jwt`", &["jwt"], report)
-            .and_then(|_| jwt(value, params, report).map(Scheme::Jwt)),
+            .and_then(|_| read_jwt::jwt(value, params, report).map(Scheme::Jwt)),
         _ => table("`verify` with `token`", &["token"], report)
             .and_then(|_| token(value, report).map(Scheme::Token)),
     };
@@ -215,7 +214,7 @@ fn sense(declared: &Declared, table: &Table<'_>, report: &mut Report) -> Option<
 }
 
 /// Whether it stands in a preset of ours.
-fn is_built_in(at: &Spot) -> bool {
+pub(super) fn is_built_in(at: &Spot) -> bool {
     at.source.name == super::presets::SOURCE
 }
 
@@ -343,102 +342,6 @@ fn certificate(node: &Node, report: &mut Report) -> Option<CertificateRule> {
     Some(CertificateRule { place: place?, host: host?, path: path?, name })
 }
 
-fn jwt(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Jwt> {
-    let known = ["header", "query", "json", "form", "prefix", "alg", "secret", "key", "max_age", "claims"];
-    let table = Table::read(node, "`jwt`", &known, report)?;
-    let place = place(&table, "token", report);
-    let prefix = match table.get("prefix") {
-        Some(node) => Some(read::string(node, "`prefix`", report)?.to_owned()),
-        None => None,
-    };
-    let algorithms = table.require("alg", report).and_then(|node| {
-        let items = read::list(node, "`alg`", report)?;
-        let algorithm = |item: &Node, report: &mut Report| {
-            Algorithm::from_name(read::word(item, "algorithm", &Algorithm::NAMES, report)?)
-        };
-        let read: Option<Vec<_>> = items.iter().map(|item| algorithm(item, report)).collect();
-        let read = read?;
-        let shared = read.contains(&Algorithm::Hs256);
-        if read.is_empty() || (shared && read.len() > 1) {
-            let help = "name the one that the sender uses".to_owned();
-            report.fault(&node.at, "`alg` mixes a shared secret with public keys, or is empty", help);
-            return None;
-        }
-        Some(read)
-    });
-    let secret = match table.get("secret") {
-        Some(node) => key_decoding(node, report)?,
-        None => KeyDecoding::default(),
-    };
-    let keys = match table.get("key") {
-        Some(node) => jwks(node, params, report)?,
-        None => Keys::Secrets,
-    };
-    let max_age = match table.get("max_age") {
-        Some(node) => Some(read::integer(node, "`max_age` (seconds)", 1..=86_400, report)?),
-        None => None,
-    };
-    let claims = match table.get("claims") {
-        Some(node) => claims(node, params, report)?,
-        None => Vec::new(),
-    };
-    let algorithms = algorithms?;
-    if algorithms.contains(&Algorithm::Hs256) && matches!(keys, Keys::Jwks(_)) {
-        report.fault(
-            table.at(),
-            "HS256 has a shared secret, no set of public keys",
-            "take `key` away".to_owned(),
-        );
-        return None;
-    }
-    let covers_body = claims.iter().any(|(_, claim)| match claim {
-        Claim::Template(template) => template.covers_parts_of_body(),
-        Claim::Const(_) => false,
-    });
-    if !covers_body && !is_built_in(table.at()) {
-        let help = "add a claim with a digest of the body where the sender has one".to_owned();
-        report.warning(table.at(), "no claim covers the body: who steals a token can send anything", help);
-    }
-    Some(Jwt { place: place?, prefix, algorithms, secret, keys, max_age, claims })
-}
-
-/// `{jwks: URL}`, or `{jwks: param}` for the URL under `params.jwks`.
-fn jwks(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Keys> {
-    let table = Table::read(node, "`key`", &["jwks"], report)?;
-    let node = table.require("jwks", report)?;
-    let text = read::string(node, "`jwks`", report)?;
-    let url = if text == "param" {
-        match param(params, "jwks") {
-            Some(url) => url,
-            // Without one the keys are secrets: a JWK set can be stored like any.
-            None => return Some(Keys::Secrets),
-        }
-    } else {
-        text.to_owned()
-    };
-    if !url.starts_with("https://") {
-        let help = "write an https URL, or store the set as a secret and leave `key` out".to_owned();
-        report.fault(&node.at, format!("`jwks`: `{url}` is no https URL"), help);
-        return None;
-    }
-    Some(Keys::Jwks(url))
-}
-
-fn claims(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Vec<(String, Claim)>> {
-    let Yaml::Map(entries) = &node.value else {
-        report.fault(&node.at, format!("`claims` must be a mapping, this is {}", node.kind()), None);
-        return None;
-    };
-    let claim = |value: &Node, report: &mut Report| match value.as_str() {
-        Some(text) if text.contains('{') => read::parsed(value, "a claim", template::HELP, report, |text| {
-            Template::parse(text, |name| param(params, name))
-        })
-        .map(Claim::Template),
-        _ => Some(Claim::Const(value.to_json())),
-    };
-    entries.iter().map(|(key, value)| Some((key.text.clone(), claim(value, report)?))).collect()
-}
-
 fn body_digest(node: &Node, report: &mut Report) -> Option<BodyDigest> {
     let known = ["header", "query", "json", "form", "hash", "encoding"];
     let table = Table::read(node, "`body_digest`", &known, report)?;
@@ -486,7 +389,7 @@ fn encoding(node: &Node, report: &mut Report) -> Option<Encoding> {
     Encoding::from_name(read::word(node, "encoding", &Encoding::NAMES, report)?)
 }
 
-fn key_decoding(node: &Node, report: &mut Report) -> Option<KeyDecoding> {
+pub(super) fn key_decoding(node: &Node, report: &mut Report) -> Option<KeyDecoding> {
     let table = Table::read(node, "`secret`", &["strip", "decode", "digest"], report)?;
     let mut decoding = KeyDecoding::default();
     if let Some(node) = table.get("strip") {
