@@ -54,6 +54,8 @@ mod ingest;
 mod mapper_cache;
 #[path = "blackbox/mappers.rs"]
 mod mappers;
+#[path = "blackbox/operators.rs"]
+mod operators;
 #[path = "blackbox/pipeline.rs"]
 mod pipeline;
 #[path = "blackbox/readme.rs"]

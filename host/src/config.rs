@@ -76,7 +76,9 @@ pub struct Config {
     pub source_rate_limit: Option<RateLimit>,
     /// Requests of all sources together; then 429.
     pub total_rate_limit: Option<RateLimit>,
-    /// Source addresses remembered for `source_rate_limit`; past it, the ones that are idle are forgotten.
+    /// Wrong tokens that one source address may show to the management API; then it hears 429 for a while.
+    pub wrong_token_rate_limit: Option<RateLimit>,
+    /// Source addresses remembered for these limits; past it, the ones that are idle are forgotten.
     pub sources_max: usize,
 
     /// Writers of the store, each with a connection of its own. Default: 1 on up to two cores, 2 beyond.
@@ -185,6 +187,7 @@ impl Default for Config {
             drain_seconds: 30,
             source_rate_limit: RateLimit::new(60_000, 60),
             total_rate_limit: None,
+            wrong_token_rate_limit: RateLimit::new(20, 60),
             sources_max: 100_000,
 
             writers: None,

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,6 +13,7 @@ use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use sqlx::PgPool;
+use time::OffsetDateTime;
 use tokio::{
     sync::{mpsc, oneshot},
     task::spawn_blocking,
@@ -23,9 +27,9 @@ use crate::{
     ingest::Ingest,
     limits::{HostLimits, Sampler},
     metrics::Metrics,
-    registry::Registry,
+    registry::{Keyring, Registry},
     secret::{MasterKey, SecretSources, SecretValue, Secrets},
-    store::secrets,
+    store::{changes, secrets},
 };
 
 /// A database that takes longer to say a word can't be counted on.
@@ -56,6 +60,10 @@ pub struct Host {
     pub looks: mpsc::Sender<oneshot::Sender<()>>,
     /// Held while secrets are looked up and put in place: of two who do, the later one knows the newer packs.
     pub refreshing: Mutex<()>,
+    /// Held from looking at the registry to putting another in its place.
+    pub rebuilding: tokio::sync::Mutex<()>,
+    /// The change of an operator's that is in force here, with all before it.
+    pub caught_up_with: AtomicI64,
 }
 
 /// How the packs folder is kept an eye on.
@@ -77,9 +85,9 @@ fn secret_seal(name: &str) -> String {
 }
 
 /// The secrets of the database; one that another master key sealed is left out, with a line in the log.
-pub async fn stored_secrets(pool: &PgPool, master_key: &MasterKey) -> Result<Secrets> {
+pub async fn stored_secrets(pool: &PgPool, master_key: &MasterKey, now: OffsetDateTime) -> Result<Secrets> {
     let mut stored = Secrets::default();
-    for row in secrets::all(pool).await? {
+    for row in secrets::all(pool, now).await? {
         if let Some(value) = master_key.open(&row.value_sealed, secret_seal(&row.name)) {
             stored.add(row.name, SecretValue::new(value));
         } else {
@@ -123,9 +131,29 @@ impl Host {
         answered.await.context("this host is stopping")
     }
 
+    /// Has everything in force that operators changed, wherever they did.
+    pub async fn catch_up(self: &Arc<Self>) -> Result<()> {
+        let _turn = self.rebuilding.lock().await;
+        // Read first: what is read after it is as new as that, or newer.
+        let version = changes::version(&self.pool).await?;
+        if self.caught_up_with.load(Ordering::Acquire) == version {
+            return Ok(());
+        }
+        self.load_stored_secrets().await?;
+        let before = self.registry.load_full();
+        let registry = Registry::build(before.loaded.clone(), &before, true, self.keyring()).await?;
+        self.install(registry).await?;
+        self.caught_up_with.store(version, Ordering::Release);
+        Ok(())
+    }
+
+    pub fn keyring(&self) -> Keyring<'_> {
+        Keyring { pool: &self.pool, master_key: &self.master_key, clock: &self.clock }
+    }
+
     /// Reads the secrets of the database again.
     pub async fn load_stored_secrets(&self) -> Result<()> {
-        let stored = stored_secrets(&self.pool, &self.master_key).await?;
+        let stored = stored_secrets(&self.pool, &self.master_key, self.clock.now()).await?;
         if **self.stored.load() != stored {
             self.stored.store(Arc::new(stored));
         }

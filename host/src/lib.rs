@@ -11,6 +11,8 @@ pub mod serve;
 pub mod telemetry;
 /// The doors: webhooks, the management API, health (axum).
 pub mod web;
+/// What operators change.
+pub mod operate;
 /// The story of one request.
 pub mod receive;
 /// Keeping what runs in step with the packs folder.

@@ -1,14 +1,19 @@
 //! Rate limits: of each source address, of all together, of one trigger; counted in memory, without races.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use governor::{
     Quota, RateLimiter,
+    clock::Reference as _,
     middleware::NoOpMiddleware,
     nanos::Nanos,
     state::{InMemoryState, NotKeyed, keyed::HashMapStateStore},
@@ -34,7 +39,15 @@ pub struct HostLimits {
     sources: Option<Keyed<IpAddr>>,
     sources_max: usize,
     total: Option<Direct>,
+    wrong_tokens: Option<WrongTokens>,
     clock: Clock,
+}
+
+/// Addresses that went on guessing tokens: they are not heard for a while.
+#[derive(Debug)]
+struct WrongTokens {
+    limiter: Keyed<IpAddr>,
+    unheard_until: Mutex<HashMap<IpAddr, Nanos>>,
 }
 
 impl HostLimits {
@@ -44,6 +57,9 @@ impl HostLimits {
             sources: config.source_rate_limit.map(keyed),
             sources_max: config.sources_max,
             total: config.total_rate_limit.map(|limit| direct(limit.quota(), clock)),
+            wrong_tokens: config
+                .wrong_token_rate_limit
+                .map(|limit| WrongTokens { limiter: keyed(limit), unheard_until: Mutex::default() }),
             clock: clock.clone(),
         }
     }
@@ -61,6 +77,39 @@ impl HostLimits {
             Some(total) => total.check().map_err(|until| over(until.wait_time_from(self.clock.governed()))),
             None => Ok(()),
         }
+    }
+}
+
+impl HostLimits {
+    /// Whether an address may show a token at all.
+    pub fn may_try_token(&self, source: IpAddr) -> Result<(), Over> {
+        let Some(WrongTokens { unheard_until, .. }) = &self.wrong_tokens else { return Ok(()) };
+        let (source, now) = (limited_as(source), self.clock.governed());
+        let mut unheard_until = unheard_until.lock().unwrap_or_else(PoisonError::into_inner);
+        match unheard_until.get(&source) {
+            Some(until) if *until > now => Err(over(until.duration_since(now).into())),
+            Some(_) => {
+                unheard_until.remove(&source);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes note of a token that is none.
+    pub fn token_failed(&self, source: IpAddr) {
+        let Some(WrongTokens { limiter, unheard_until }) = &self.wrong_tokens else { return };
+        let (source, now) = (limited_as(source), self.clock.governed());
+        if limiter.len() > self.sources_max {
+            limiter.retain_recent();
+        }
+        let Err(until) = limiter.check_key(&source) else { return };
+        let mut unheard_until = unheard_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if unheard_until.len() > self.sources_max {
+            unheard_until.retain(|_, until| *until > now);
+        }
+        unheard_until.insert(source, now + Nanos::from(until.wait_time_from(now)));
+        tracing::warn!(%source, "too many wrong tokens: this address is not heard for a while");
     }
 }
 

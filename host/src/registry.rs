@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::Result;
 use sqlx::PgPool;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
@@ -29,13 +30,18 @@ pub struct Registry {
 }
 
 /// A public URL and what it leads to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     pub key_id: Uuid,
     pub target: Target,
     pub paused: bool,
     /// The key itself; `None` when another host's master key sealed it.
     pub key: Option<String>,
+    pub label: Option<String>,
+    pub expires_at: Option<OffsetDateTime>,
+    /// The key that `regenerate` replaces.
+    pub is_main: bool,
+    pub created_at: OffsetDateTime,
     pub limit: Option<Arc<TriggerLimit>>,
 }
 
@@ -134,11 +140,11 @@ impl Registry {
         self.by_key.get(&secret::hash(key))
     }
 
-    /// The endpoints of one trigger or pack, the oldest key first.
+    /// The endpoints of one trigger or pack, the main key's first.
     pub fn endpoints_of(&self, owner_ref: &str) -> Vec<&Arc<Endpoint>> {
         let own = self.by_key.values().filter(|endpoint| endpoint.target.owner_ref() == owner_ref);
         let mut own: Vec<_> = own.collect();
-        own.sort_by_key(|endpoint| endpoint.key_id);
+        own.sort_by_key(|endpoint| (!endpoint.is_main, endpoint.key_id));
         own
     }
 
@@ -207,7 +213,7 @@ impl<'a> Known<'a> {
 
 impl Endpoint {
     fn leading_to(&self, target: Target, limit: Option<Arc<TriggerLimit>>) -> Self {
-        Self { key_id: self.key_id, target, paused: self.paused, key: self.key.clone(), limit }
+        Self { target, limit, ..self.clone() }
     }
 }
 
@@ -296,5 +302,15 @@ fn endpoint(
             "an endpoint key was sealed with another master key: it works, but its URL can't be shown here"
         );
     }
-    Endpoint { key_id: row.key_id, target, paused: row.paused, key, limit }
+    Endpoint {
+        key_id: row.key_id,
+        target,
+        paused: row.paused,
+        key,
+        label: row.label.clone(),
+        expires_at: row.expires_at,
+        is_main: row.is_main,
+        created_at: row.created_at,
+        limit,
+    }
 }

@@ -32,7 +32,7 @@ use crate::{
     host::{Host, Watching},
     metrics::Metrics,
     pack::{self, Entry, Fingerprint, Loaded, Reader, diagnostics::Report},
-    registry::{Keyring, Registry},
+    registry::Registry,
     wasm::Sandbox,
 };
 
@@ -446,6 +446,8 @@ impl Keeper {
         let impatient = self.asks.first().is_some_and(|ask| now >= ask.since + FIRST_LOOK);
         let afresh = self.afresh && (!busy || impatient);
         let arrived = self.arrived.is_some_and(|arrived| self.loads.is_empty() || now >= arrived + TOGETHER);
+        // What an operator changes meanwhile comes before or after.
+        let _turn = host.rebuilding.lock().await;
         let before = host.registry.load_full();
         let heirs = self.heirs();
         let leaves = |name: &str, spot: &Spot| {
@@ -465,8 +467,7 @@ impl Keeper {
         let after = pack::settle(&self.entries(), &before.loaded, host.clock.now());
         let changes = pack::changes(&before.loaded, &after);
         if afresh || pack::differ(&before.loaded, &after) {
-            let keyring = Keyring { pool: &host.pool, master_key: &host.master_key, clock: &host.clock };
-            let building = Registry::build(after, &before, afresh, keyring);
+            let building = Registry::build(after, &before, afresh, host.keyring());
             let registry = timeout(KEYS_WAIT, building).await.context("the database does not answer")??;
             host.install(registry).await.context("putting packs to work")?;
             report(&changes, self, &self.metrics);

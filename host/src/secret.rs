@@ -194,9 +194,14 @@ pub fn endpoint_key() -> Result<String> {
     Ok(format!("wh_{}", alphanumerics(32)?))
 }
 
-/// Reads the token file of the admin, or makes it at first start; `hp_` and 40 random alphanumerics.
+/// A fresh token of the management API: `hp_` and 40 random alphanumerics (238 bits).
+pub fn api_token() -> Result<String> {
+    Ok(format!("hp_{}", alphanumerics(40)?))
+}
+
+/// Reads the token file of the admin, or makes it at first start.
 pub fn load_or_make_token(path: &Path) -> Result<String> {
-    read_or_make(path, || Ok(format!("hp_{}", alphanumerics(40)?)))
+    read_or_make(path, api_token)
 }
 
 /// The first line of a private file; made with 0600 when it isn't there.

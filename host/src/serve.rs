@@ -2,18 +2,20 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicI64},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
+use sqlx::PgPool;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
     time::{interval, timeout},
 };
+use uuid::Uuid;
 
 use crate::{
     clock::Clock,
@@ -23,10 +25,14 @@ use crate::{
     ingest::{Ingest, Writers},
     limits::{HostLimits, Sampler},
     metrics::Metrics,
+    model::Scope,
     registry::{Keyring, Registry},
     reload::Keeper,
     secret::{self, MasterKey},
-    store::{self, Database, endpoints, tokens},
+    store::{
+        self, Database, changes, endpoints,
+        tokens::{self, NewToken},
+    },
     wasm::{Cache, Purpose, Sandbox},
     web::{self, server},
 };
@@ -75,8 +81,7 @@ impl Running {
         let database = Database::open(&config, environment).await?;
         let pool = database.pool().await?;
         store::migrate(&pool).await?;
-        tokens::upsert(&pool, &secret::hash(&admin_token), "admin token of the data folder", clock.now())
-            .await?;
+        admit(&pool, &admin_token, &config, &clock).await?;
 
         let cache =
             Cache::open(&config.mapper_cache_dir(), master_key.clone(), config.mapper_cache_bytes_max)?;
@@ -87,10 +92,12 @@ impl Running {
         loaded.remember(endpoints::packs(&pool).await?);
         let keyring = Keyring { pool: &pool, master_key: &master_key, clock: &clock };
         let nothing = Registry::default();
+        // Before anything that it speaks of is read.
+        let version = changes::version(&pool).await?;
         let registry = Registry::build(loaded, &nothing, true, keyring);
         let registry = registry.await.context("issuing endpoint keys")?;
         let sources = config.secret_sources(environment);
-        let stored = host::stored_secrets(&pool, &master_key).await?;
+        let stored = host::stored_secrets(&pool, &master_key, clock.now()).await?;
         let secrets = sources.read(registry.secret_names(), &stored);
         let (ingest, writers) = Ingest::start(&config, &database, &clock);
         let (looks, asks) = mpsc::channel(LOOKS_MAX);
@@ -110,6 +117,8 @@ impl Running {
             watching: ArcSwap::default(),
             looks,
             refreshing: Mutex::default(),
+            rebuilding: tokio::sync::Mutex::default(),
+            caught_up_with: AtomicI64::new(version),
             clock,
             config,
         });
@@ -153,6 +162,25 @@ impl Running {
         }
         self.database.close().await;
     }
+}
+
+/// Makes sure that the token of the data folder is known, unless somebody has revoked it.
+async fn admit(pool: &PgPool, token: &str, config: &Config, clock: &Clock) -> Result<()> {
+    let hash = secret::hash(token);
+    let new = NewToken {
+        id: Uuid::now_v7(),
+        hash: &hash,
+        label: "admin token of the data folder",
+        scope: Scope::Admin,
+        pack_refs: None,
+        expires_at: None,
+    };
+    tokens::insert(pool, new, clock.now()).await?;
+    if tokens::is_revoked(pool, &hash).await? {
+        let file = config.admin_token_file();
+        tracing::warn!(file = %file.display(), "this token is revoked: remove the file, and a new one is made");
+    }
+    Ok(())
 }
 
 /// Should keeping up with the packs folder ever end, somebody is told: what runs goes on.

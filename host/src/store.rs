@@ -1,10 +1,13 @@
 //! The store: Postgres, the machine's own or a private one. One function a statement, one file a table.
 
+pub mod audit;
 pub mod batch;
+pub mod changes;
 pub mod embedded;
 pub mod endpoints;
 pub mod event_keys;
 pub mod events;
+pub mod overrides;
 pub mod requests;
 pub mod secrets;
 pub mod tokens;
@@ -69,7 +72,7 @@ impl Database {
             let major = &version[..version.len().saturating_sub(4)];
             bail!("the database is PostgreSQL {major}; Hookpack needs 14 or newer");
         }
-        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(5));
+        let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(Duration::from_secs(5));
         let pool = pool
             .connect_with(self.options.clone().options([("statement_timeout", "30s")]))
             .await

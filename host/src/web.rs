@@ -1,19 +1,24 @@
 //! The doors: the public one for senders, the management API, and the pages that say how the host does.
 
+#[allow(unused_qualifications, reason = "the derives of utoipa write them")]
 mod api;
 mod auth;
 mod error;
+mod extract;
 mod health;
 mod ingress;
 mod metrics;
+mod openapi;
 pub mod server;
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    routing::{any, get, post},
+    routing::{any, get},
 };
+use utoipa::OpenApi as _;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::host::Host;
 
@@ -39,19 +44,26 @@ pub fn both(host: &Arc<Host>) -> Router {
 }
 
 fn management() -> Router<Arc<Host>> {
-    Router::new()
-        .route("/api/v1/packs", get(api::packs::list))
-        .route("/api/v1/packs/reload", post(api::packs::reload))
-        .route("/api/v1/packs/{ref}", get(api::packs::get))
-        .route("/api/v1/packs/{ref}/webhooks", get(api::packs::webhooks))
-        .route("/api/v1/triggers", get(api::triggers::list))
-        .route("/api/v1/triggers/{ref}", get(api::triggers::get))
-        .route("/api/v1/triggers/{ref}/webhooks", get(api::triggers::webhooks))
-        .route("/api/v1/events", get(api::events::list))
-        .route("/api/v1/events/{id}", get(api::events::get))
-        .route("/api/v1/requests", get(api::requests::list))
-        .route("/api/v1/requests/{id}", get(api::requests::get))
+    let (router, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .routes(routes!(api::packs::list))
+        .routes(routes!(api::packs::reload))
+        .routes(routes!(api::packs::get))
+        .routes(routes!(api::packs::webhooks))
+        .routes(routes!(api::triggers::list))
+        .routes(routes!(api::triggers::get))
+        .routes(routes!(api::triggers::webhooks))
+        .routes(routes!(api::events::list))
+        .routes(routes!(api::events::get))
+        .routes(routes!(api::requests::list))
+        .routes(routes!(api::requests::get))
+        .routes(routes!(api::tokens::list, api::tokens::create))
+        .routes(routes!(api::tokens::revoke))
+        .routes(routes!(api::audit::list))
+        .split_for_parts();
+    router
+        .route("/openapi.json", get(async || openapi::served(document)))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .fallback(error::nothing_here)
+        .method_not_allowed_fallback(error::not_so)
 }

@@ -23,7 +23,7 @@ use hookpack::{
     },
 };
 use reqwest::{RequestBuilder, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Connection, PgPool, postgres::PgConnectOptions};
 use tempfile::TempDir;
 use time::{OffsetDateTime, macros::datetime};
@@ -244,6 +244,27 @@ impl TestHost {
     pub async fn api_post(&self, path: &str) -> Answer {
         let url = format!("http://{}{path}", self.address);
         Answer::of(self.http.post(url).bearer_auth(&self.token).send().await.unwrap()).await
+    }
+
+    /// Any call of the management API with the admin's token; `Null` sends no body.
+    pub async fn ask(&self, method: &str, path: &str, body: Value) -> Answer {
+        self.ask_as(&self.token, method, path, body).await
+    }
+
+    /// The same with another token.
+    pub async fn ask_as(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+        let url = format!("http://{}{path}", self.address);
+        let request = self.http.request(method.parse().unwrap(), url).bearer_auth(token);
+        let request = if body.is_null() { request } else { request.json(&body) };
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// A token of this scope, bound to these packs where there are any.
+    pub async fn token(&self, scope: &str, packs: Option<&[&str]>) -> String {
+        let body = json!({"label": format!("a {scope} token"), "scope": scope, "packs": packs});
+        let made = self.ask("POST", "/api/v1/tokens", body).await;
+        assert_eq!(made.status, 201, "{}", made.text);
+        made.json()["data"]["token"].as_str().unwrap().to_owned()
     }
 
     /// Every stored event, in order of receipt: trigger and payload as text.

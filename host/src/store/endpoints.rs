@@ -12,6 +12,11 @@ pub struct KeyRow {
     pub key_hash: Vec<u8>,
     pub key_sealed: Vec<u8>,
     pub paused: bool,
+    pub label: Option<String>,
+    pub expires_at: Option<OffsetDateTime>,
+    /// The one that `regenerate` replaces.
+    pub is_main: bool,
+    pub created_at: OffsetDateTime,
 }
 
 /// A key for an owner that may have none yet.
@@ -29,10 +34,11 @@ pub struct NewKey {
 pub async fn keys(db: impl PgExecutor<'_>, owner_refs: &[&str]) -> sqlx::Result<Vec<KeyRow>> {
     sqlx::query_as!(
         KeyRow,
-        "select k.id as key_id, k.owner_ref, k.key_hash, k.key_sealed, e.paused
+        "select k.id as key_id, k.owner_ref, k.key_hash, k.key_sealed, e.paused, k.label, k.expires_at, k.is_main,
+                k.created_at
          from hookpack.endpoint_key k join hookpack.endpoint e using (owner_ref)
          where k.owner_ref = any($1)
-         order by k.created_at, k.id",
+         order by k.is_main desc, k.created_at, k.id",
         owner_refs as &[&str],
     )
     .fetch_all(db)
@@ -96,4 +102,118 @@ pub async fn packs(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<String>> {
     )
     .fetch_all(db)
     .await
+}
+
+/// Whether an owner's endpoint is paused, locked until the transaction ends; `None` when it never had one.
+pub async fn lock(db: impl PgExecutor<'_>, owner_ref: &str) -> sqlx::Result<Option<bool>> {
+    sqlx::query_scalar!("select paused from hookpack.endpoint where owner_ref = $1 for update", owner_ref)
+        .fetch_optional(db)
+        .await
+}
+
+/// Makes the endpoint of an owner that never had one; its keys come by themselves.
+pub async fn open(
+    db: impl PgExecutor<'_>,
+    owner_ref: &str,
+    kind: &str,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into hookpack.endpoint (owner_ref, kind, created_at) values ($1, $2, $3)
+         on conflict (owner_ref) do nothing",
+        owner_ref,
+        kind,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub async fn pause(db: impl PgExecutor<'_>, owner_ref: &str, paused: bool) -> sqlx::Result<()> {
+    sqlx::query!("update hookpack.endpoint set paused = $2 where owner_ref = $1", owner_ref, paused)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// A key beside those that are there.
+#[derive(Clone, Copy, Debug)]
+pub struct AddedKey<'a> {
+    pub key: &'a NewKey,
+    pub label: Option<&'a str>,
+    pub expires_at: Option<OffsetDateTime>,
+    pub is_main: bool,
+}
+
+pub async fn add_key(db: impl PgExecutor<'_>, added: AddedKey<'_>, now: OffsetDateTime) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into hookpack.endpoint_key
+           (id, owner_ref, key_hash, key_sealed, label, expires_at, is_main, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        added.key.key_id,
+        added.key.owner_ref,
+        added.key.key_hash,
+        added.key.key_sealed,
+        added.label,
+        added.expires_at,
+        added.is_main,
+        now,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The main key of an owner.
+pub async fn main_key(db: impl PgExecutor<'_>, owner_ref: &str) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!("select id from hookpack.endpoint_key where owner_ref = $1 and is_main", owner_ref)
+        .fetch_optional(db)
+        .await
+}
+
+/// Revokes one key; whether it was there, and was not the main one.
+pub async fn revoke_key(db: impl PgExecutor<'_>, owner_ref: &str, id: Uuid) -> sqlx::Result<bool> {
+    let revoked = sqlx::query!(
+        "delete from hookpack.endpoint_key where owner_ref = $1 and id = $2 and not is_main",
+        owner_ref,
+        id,
+    );
+    Ok(revoked.execute(db).await?.rows_affected() == 1)
+}
+
+/// Revokes the main key, or every key.
+pub async fn revoke_keys(db: impl PgExecutor<'_>, owner_ref: &str, main_alone: bool) -> sqlx::Result<u64> {
+    let revoked = sqlx::query!(
+        "delete from hookpack.endpoint_key where owner_ref = $1 and (is_main or not $2)",
+        owner_ref,
+        main_alone,
+    );
+    Ok(revoked.execute(db).await?.rows_affected())
+}
+
+/// A key under its seal.
+#[derive(Clone, Debug)]
+pub struct SealedRow {
+    pub key_id: Uuid,
+    pub owner_ref: String,
+    pub key_sealed: Vec<u8>,
+}
+
+/// Every key, locked until the transaction ends: what another master key is to seal.
+pub async fn lock_sealed(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<SealedRow>> {
+    sqlx::query_as!(
+        SealedRow,
+        "select id as key_id, owner_ref, key_sealed from hookpack.endpoint_key order by id for update"
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// Another seal around the same key.
+pub async fn reseal(db: impl PgExecutor<'_>, key_id: Uuid, key_sealed: &[u8]) -> sqlx::Result<()> {
+    sqlx::query!("update hookpack.endpoint_key set key_sealed = $2 where id = $1", key_id, key_sealed)
+        .execute(db)
+        .await?;
+    Ok(())
 }

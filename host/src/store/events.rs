@@ -1,12 +1,11 @@
 //! `hookpack.event`, read.
 
-use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::{PgExecutor, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct EventRow {
     pub id: Uuid,
     pub pack_ref: String,
@@ -18,7 +17,6 @@ pub struct EventRow {
     pub payload: Json<Box<RawValue>>,
     pub metadata: Json<Box<RawValue>>,
     pub idempotency_key: Option<String>,
-    #[serde(with = "time::serde::rfc3339")]
     pub received_at: OffsetDateTime,
 }
 
@@ -30,6 +28,8 @@ pub struct Filter {
     pub since: Option<OffsetDateTime>,
     pub until: Option<OffsetDateTime>,
     pub before: Option<Uuid>,
+    /// Of these packs only.
+    pub pack_refs: Option<Vec<String>>,
     pub limit: i64,
 }
 
@@ -45,6 +45,7 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<
              and ($3::timestamptz is null or received_at >= $3)
              and ($4::timestamptz is null or received_at < $4)
              and ($5::uuid is null or id < $5)
+             and ($7::text[] is null or pack_ref = any($7))
            order by id desc
            limit $6"#,
         filter.trigger_ref,
@@ -53,6 +54,7 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<
         filter.until,
         filter.before,
         filter.limit,
+        filter.pack_refs.as_deref(),
     )
     .fetch_all(db)
     .await

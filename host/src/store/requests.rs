@@ -1,19 +1,16 @@
 //! `hookpack.request_log`, read.
 
 use ipnet::IpNet;
-use serde::{Serialize, Serializer};
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct RequestRow {
     pub id: Uuid,
-    #[serde(with = "time::serde::rfc3339")]
     pub received_at: OffsetDateTime,
     pub trigger_ref: Option<String>,
     pub endpoint_key_id: Option<Uuid>,
-    #[serde(serialize_with = "address_alone")]
     pub source_ip: IpNet,
     pub user_agent: Option<String>,
     pub method: String,
@@ -27,11 +24,6 @@ pub struct RequestRow {
     pub pack_version: Option<String>,
 }
 
-/// `inet` can hold a network; what we store there is always one address.
-fn address_alone<S: Serializer>(source: &IpNet, serializer: S) -> Result<S::Ok, S::Error> {
-    source.addr().serialize(serializer)
-}
-
 /// What to list, the newest first; `before` is the last id of the page before.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -40,6 +32,8 @@ pub struct Filter {
     pub outcome: Option<String>,
     pub since: Option<OffsetDateTime>,
     pub before: Option<Uuid>,
+    /// To these packs and their triggers only.
+    pub pack_refs: Option<Vec<String>>,
     pub limit: i64,
 }
 
@@ -54,6 +48,7 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<
              and ($3::text is null or outcome = $3)
              and ($4::timestamptz is null or received_at >= $4)
              and ($5::uuid is null or id < $5)
+             and ($7::text[] is null or split_part(trigger_ref, '.', 1) = any($7))
            order by id desc
            limit $6"#,
         filter.trigger_ref,
@@ -62,6 +57,7 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<
         filter.since,
         filter.before,
         filter.limit,
+        filter.pack_refs.as_deref(),
     )
     .fetch_all(db)
     .await

@@ -1,19 +1,28 @@
 //! The management API: one file a resource.
 
+pub(super) mod audit;
 pub(super) mod events;
 pub(super) mod packs;
 pub(super) mod requests;
+pub(super) mod tokens;
 pub(super) mod triggers;
+mod webhooks;
+
+use std::collections::BTreeMap;
 
 use axum::Json;
 use serde::Serialize;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+use utoipa::{
+    IntoResponses, PartialSchema, ToSchema,
+    openapi::{Content, RefOr, Response, ResponseBuilder},
+};
 use uuid::Uuid;
 
-use super::error::ApiError;
+use super::error::{ApiError, Problem};
 
 /// `{"data": …}`: what wraps every success. Serialised as it is, so that a stored payload keeps its digits.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(in crate::web) struct Data<T> {
     data: T,
 }
@@ -23,7 +32,7 @@ fn data<T>(data: T) -> Json<Data<T>> {
 }
 
 /// `{"data": […], "next_cursor": …}`; there is a cursor when there may be more.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(in crate::web) struct Page<T> {
     data: Vec<T>,
     next_cursor: Option<Uuid>,
@@ -47,4 +56,33 @@ fn moment(text: Option<&String>, name: &str) -> Result<Option<OffsetDateTime>, A
         at.ok_or_else(|| ApiError::BadRequest(told()))
     };
     text.map(parse).transpose()
+}
+
+/// How any call may fail: RFC 9457 problems.
+pub(in crate::web) struct Failures;
+
+const FAILURES: [(&str, &str); 11] = [
+    ("400", "The call is not what this takes."),
+    ("401", "There is no token, or none that is known."),
+    ("403", "The token does not allow this."),
+    ("404", "There is no such thing, or the token does not reach it."),
+    ("405", "This URL does not know that method."),
+    ("409", "It contradicts how things are."),
+    ("413", "The body is too large."),
+    ("415", "The body is not JSON."),
+    ("422", "The body says something that can't be."),
+    ("429", "Too many wrong tokens came from this address."),
+    ("503", "The database is away, or this host is stopping."),
+];
+
+impl IntoResponses for Failures {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let failure = |(status, told): (&str, &str)| {
+            let content = Content::new(Some(Problem::schema()));
+            let response = ResponseBuilder::new().description(told);
+            let response = response.content("application/problem+json", content).build();
+            (status.to_owned(), RefOr::T(response))
+        };
+        FAILURES.into_iter().map(failure).collect()
+    }
 }

@@ -8,11 +8,11 @@ use axum::{
 };
 use http::{StatusCode, header};
 
-use super::auth::Authorized;
+use super::auth::{Caller, Read};
 use crate::{host::Host, metrics::Snapshot, pack::STATES};
 
 /// Where senders can reach it: names of packs are not for everybody.
-pub(super) async fn guarded(_: Authorized, host: State<Arc<Host>>) -> Response {
+pub(super) async fn guarded(_: Caller<Read>, host: State<Arc<Host>>) -> Response {
     open(host).await
 }
 

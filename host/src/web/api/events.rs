@@ -2,53 +2,106 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, Query, State},
-};
-use serde::Deserialize;
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{Data, Page, data, limit, moment, page};
+use super::{Data, Failures, Page, data, limit, moment, page};
 use crate::{
     host::Host,
     store::events::{self, EventRow, Filter},
-    web::{auth::Authorized, error::ApiError},
+    web::{
+        auth::{Caller, Read},
+        error::ApiError,
+        extract::{Asked, Named},
+    },
 };
 
-#[derive(Debug, Deserialize)]
-pub(in crate::web) struct Asked {
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::web) struct Wanted {
+    /// Of this trigger only.
     trigger: Option<String>,
+    /// With this idempotency key only.
     key: Option<String>,
+    /// RFC 3339
     since: Option<String>,
+    /// RFC 3339
     until: Option<String>,
+    /// The `next_cursor` of the page before.
     cursor: Option<Uuid>,
+    /// 1 to 500; 50 unless told.
     limit: Option<i64>,
 }
 
+/// A stored event.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct Event {
+    id: Uuid,
+    pack_ref: String,
+    pack_version: Option<String>,
+    /// SHA-256 of the pack's files, in hex.
+    pack_hash: Option<String>,
+    trigger_ref: String,
+    /// The document as it is stored, digit by digit.
+    #[schema(value_type = serde_json::Value)]
+    payload: Box<RawValue>,
+    #[schema(value_type = serde_json::Value)]
+    metadata: Box<RawValue>,
+    idempotency_key: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    received_at: OffsetDateTime,
+}
+
+impl From<EventRow> for Event {
+    fn from(row: EventRow) -> Self {
+        Self {
+            id: row.id,
+            pack_ref: row.pack_ref,
+            pack_version: row.pack_version,
+            pack_hash: row.pack_hash,
+            trigger_ref: row.trigger_ref,
+            payload: row.payload.0,
+            metadata: row.metadata.0,
+            idempotency_key: row.idempotency_key,
+            received_at: row.received_at,
+        }
+    }
+}
+
+/// Stored events, the newest first.
+#[utoipa::path(get, path = "/api/v1/events", tag = "events", params(Wanted),
+    responses((status = 200, body = Page<Event>), Failures))]
 pub(in crate::web) async fn list(
-    _: Authorized,
+    caller: Caller<Read>,
     State(host): State<Arc<Host>>,
-    Query(asked): Query<Asked>,
-) -> Result<Json<Page<EventRow>>, ApiError> {
+    Asked(asked): Asked<Wanted>,
+) -> Result<Json<Page<Event>>, ApiError> {
     let filter = Filter {
         since: moment(asked.since.as_ref(), "since")?,
         until: moment(asked.until.as_ref(), "until")?,
         trigger_ref: asked.trigger,
         key: asked.key,
         before: asked.cursor,
+        pack_refs: caller.who.pack_refs,
         limit: limit(asked.limit),
     };
     let rows = events::list(&host.pool, &filter).await?;
     let last = rows.last().map(|row| row.id);
-    Ok(page(rows, last, filter.limit))
+    Ok(page(rows.into_iter().map(Event::from).collect(), last, filter.limit))
 }
 
+/// One event.
+#[utoipa::path(get, path = "/api/v1/events/{id}", tag = "events", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Data<Event>), Failures))]
 pub(in crate::web) async fn get(
-    _: Authorized,
+    caller: Caller<Read>,
     State(host): State<Arc<Host>>,
-    Path(id): Path<Uuid>,
-) -> Result<Json<Data<EventRow>>, ApiError> {
-    let row = events::get(&host.pool, id).await?;
-    row.map(data).ok_or_else(|| ApiError::NotFound(format!("event {id}")))
+    Named(id): Named<Uuid>,
+) -> Result<Json<Data<Event>>, ApiError> {
+    let row = events::get(&host.pool, id).await?.filter(|row| caller.who.reaches(&row.pack_ref));
+    row.map(|row| data(Event::from(row))).ok_or_else(|| ApiError::NotFound(format!("event {id}")))
 }

@@ -1,115 +1,208 @@
 //! `/api/v1/packs`: what runs, what was refused and why, what went.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use axum::{
-    Json,
-    extract::{Path, State},
+use axum::{Json, extract::State};
+use serde::Serialize;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+
+use super::{
+    Data, Failures, data,
+    webhooks::{self, Webhook},
 };
-use serde_json::{Value, json};
-
-use super::{Data, data, triggers};
 use crate::{
     host::{Host, Watching},
-    pack::{
-        Removed, Standing,
-        diagnostics::{Fault, Report},
+    pack::{Removed, Standing, diagnostics},
+    web::{
+        auth::{Caller, Read, Who, Write},
+        error::ApiError,
+        extract::Named,
     },
-    registry::Target,
-    request::rfc3339,
-    web::{auth::Authorized, error::ApiError},
 };
 
-pub(in crate::web) async fn list(_: Authorized, State(host): State<Arc<Host>>) -> Json<Value> {
-    Json(all(&host))
+/// What runs of an entry of the packs folder, and, as `refused`, what it holds that does not.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(in crate::web) struct Pack {
+    /// Null: so broken that nobody can tell.
+    r#ref: Option<String>,
+    name: Option<String>,
+    version: Option<String>,
+    description: Option<String>,
+    /// The entry's name in the packs folder.
+    folder: Option<String>,
+    /// `live`, `live_newer_refused`, `refused` or `removed`
+    state: &'static str,
+    #[serde(with = "time::serde::rfc3339::option")]
+    loaded_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    removed_at: Option<OffsetDateTime>,
+    /// SHA-256 over its files, in hex.
+    content_hash: Option<String>,
+    /// The refs of its triggers.
+    triggers: Vec<String>,
+    /// Its files are being changed or read.
+    changing: bool,
+    refused: Option<Newer>,
+    faults: Vec<Fault>,
+    warnings: Vec<Fault>,
 }
 
-/// Looks at the whole packs folder, and answers like `list` when what has changed there is in force.
+/// A version that was refused.
+#[derive(Debug, Serialize, ToSchema)]
+struct Newer {
+    r#ref: Option<String>,
+    version: Option<String>,
+    content_hash: Option<String>,
+}
+
+/// What is wrong, where, and what would be right.
+#[derive(Debug, Serialize, ToSchema)]
+struct Fault {
+    file: String,
+    line: u32,
+    column: u32,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+    /// The line that it points at.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    source_line: String,
+}
+
+/// How the packs folder is kept an eye on.
+#[derive(Debug, Serialize, ToSchema)]
+struct Watch {
+    /// `events` or `polling`
+    mode: &'static str,
+    /// Why changes are not told by the system, though they should be.
+    fault: Option<String>,
+    /// Why the folder itself can't be looked at.
+    folder_fault: Option<String>,
+    /// Entries that are being changed or read.
+    changing: BTreeSet<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct Packs {
+    data: Vec<Pack>,
+    watch: Watch,
+}
+
+/// Every pack: what runs, what was refused, what went.
+#[utoipa::path(get, path = "/api/v1/packs", tag = "packs", responses((status = 200, body = Packs), Failures))]
+pub(in crate::web) async fn list(caller: Caller<Read>, State(host): State<Arc<Host>>) -> Json<Packs> {
+    Json(all(&host, &caller.who))
+}
+
+/// Looks at the whole packs folder, and answers like the list when what has changed there is in force.
+#[utoipa::path(post, path = "/api/v1/packs/reload", tag = "packs",
+    responses((status = 200, body = Packs), Failures))]
 pub(in crate::web) async fn reload(
-    _: Authorized,
+    caller: Caller<Write>,
     State(host): State<Arc<Host>>,
-) -> Result<Json<Value>, ApiError> {
-    host.look_at_packs().await.map_err(|_| ApiError::Stopping)?;
-    Ok(Json(all(&host)))
+) -> Result<Json<Packs>, ApiError> {
+    caller.who.needs_all_packs()?;
+    host.look_at_packs().await.map_err(|error| ApiError::Unavailable(format!("{error:#}.")))?;
+    Ok(Json(all(&host, &caller.who)))
 }
 
+/// One pack.
+#[utoipa::path(get, path = "/api/v1/packs/{ref}", tag = "packs", params(("ref" = String, Path)),
+    responses((status = 200, body = Data<Pack>), Failures))]
 pub(in crate::web) async fn get(
-    _: Authorized,
+    caller: Caller<Read>,
     State(host): State<Arc<Host>>,
-    Path(reference): Path<String>,
-) -> Result<Json<Data<Value>>, ApiError> {
+    Named(reference): Named<String>,
+) -> Result<Json<Data<Pack>>, ApiError> {
+    let unknown = || ApiError::NotFound(format!("pack {reference}"));
+    if !caller.who.reaches(&reference) {
+        return Err(unknown());
+    }
     let (registry, watching) = (host.registry.load(), host.watching.load());
     let standings = &registry.loaded.standings;
     let of_that_ref = || standings.iter().filter(|standing| standing.reference() == Some(&reference));
     let standing = of_that_ref().find(|standing| standing.live.is_some()).or_else(|| of_that_ref().next());
     if let Some(standing) = standing {
-        return Ok(data(shown(standing, &watching)));
+        return Ok(data(Pack::of(standing, &watching)));
     }
     let went = registry.loaded.removed.get(&reference);
-    went.map(|went| data(removed(&reference, went)))
-        .ok_or_else(|| ApiError::NotFound(format!("pack {reference}")))
+    went.map(|went| data(Pack::removed(&reference, went))).ok_or_else(unknown)
 }
 
+/// The state and URLs of a pack's own endpoint, and the policy in force.
+#[utoipa::path(get, path = "/api/v1/packs/{ref}/webhooks", tag = "webhooks", params(("ref" = String, Path)),
+    responses((status = 200, body = Data<Webhook>), Failures))]
 pub(in crate::web) async fn webhooks(
-    _: Authorized,
+    caller: Caller<Read>,
     State(host): State<Arc<Host>>,
-    Path(reference): Path<String>,
-) -> Result<Json<Data<Value>>, ApiError> {
-    let registry = host.registry.load();
-    let pack = registry.pack(&reference).ok_or_else(|| ApiError::NotFound(format!("pack {reference}")))?;
-    Ok(data(triggers::endpoints(&host, &registry, &Target::Pack(pack.clone()))))
+    Named(reference): Named<String>,
+) -> Result<Json<Data<Webhook>>, ApiError> {
+    let target = webhooks::pack(&host, &caller.who, &reference)?;
+    Ok(data(webhooks::shown(&host, &caller.who, &target)))
 }
 
-/// `{"data": [a pack, …], "watch": {"mode", "fault", "folder_fault", "changing"}}`
-fn all(host: &Host) -> Value {
+fn all(host: &Host, who: &Who) -> Packs {
     let (registry, watching) = (host.registry.load(), host.watching.load());
-    let here = registry.loaded.standings.iter().map(|standing| shown(standing, &watching));
-    let gone = registry.loaded.gone().map(|(reference, went)| removed(reference, went));
-    json!({"data": here.chain(gone).collect::<Vec<_>>(), "watch": **watching})
+    let reached = |standing: &&Standing| {
+        // What is so broken that nobody knows whose it is concerns whoever keeps all packs.
+        standing.reference().map_or(who.pack_refs.is_none(), |reference| who.reaches(reference))
+    };
+    let here = registry.loaded.standings.iter().filter(reached);
+    let here = here.map(|standing| Pack::of(standing, &watching));
+    let gone = registry.loaded.gone().filter(|(reference, _)| who.reaches(reference));
+    let gone = gone.map(|(reference, went)| Pack::removed(reference, went));
+    let Watching { mode, fault, folder_fault, changing } = (**watching).clone();
+    let watch = Watch { mode, fault, folder_fault, changing };
+    Packs { data: here.chain(gone).collect(), watch }
 }
 
-/// What runs of an entry of the packs folder, and, as `refused`, what it holds that does not.
-fn shown(standing: &Standing, watching: &Watching) -> Value {
-    let Standing { entry, live, refused } = standing;
-    let pack = live.as_ref().map(|live| &live.pack);
-    let triggers =
-        || pack?.triggers.iter().map(|trigger| Some(&trigger.reference)).collect::<Option<Vec<_>>>();
-    let newer = refused.as_ref().map(|refused| {
-        json!({
-            "ref": refused.reference,
-            "version": refused.version,
-            "content_hash": entry.content_hash.map(hex::encode),
-        })
-    });
-    let of_refused =
-        |of: fn(&Report) -> &Vec<Fault>| refused.iter().flat_map(move |refused| of(&refused.report));
-    let warnings = live.iter().flat_map(|live| &live.warnings.warnings);
-    json!({
-        "ref": standing.reference(),
-        "name": pack.map(|pack| &pack.name),
-        "version": pack.map(|pack| &pack.version),
-        "description": pack.map(|pack| &pack.description),
-        "folder": entry.name,
-        "state": standing.state(),
-        "loaded_at": live.as_ref().map(|live| rfc3339(live.loaded_at)),
-        "content_hash": pack.map(|pack| hex::encode(pack.content_hash)),
-        "triggers": triggers().unwrap_or_default(),
-        "changing": watching.changing.contains(&entry.name),
-        "refused": newer,
-        "faults": of_refused(|report| &report.faults).collect::<Vec<_>>(),
-        "warnings": warnings.chain(of_refused(|report| &report.warnings)).collect::<Vec<_>>(),
-    })
+impl Pack {
+    fn of(standing: &Standing, watching: &Watching) -> Self {
+        let Standing { entry, live, refused } = standing;
+        let pack = live.as_ref().map(|live| &live.pack);
+        let triggers = pack.into_iter().flat_map(|pack| &pack.triggers);
+        let refused_report = refused.as_ref().map(|refused| &refused.report);
+        let faults = refused_report.into_iter().flat_map(|report| &report.faults);
+        let warnings = live.iter().flat_map(|live| &live.warnings.warnings);
+        let warnings = warnings.chain(refused_report.into_iter().flat_map(|report| &report.warnings));
+        Self {
+            r#ref: standing.reference().map(str::to_owned),
+            name: pack.map(|pack| pack.name.clone()),
+            version: pack.map(|pack| pack.version.clone()),
+            description: pack.and_then(|pack| pack.description.clone()),
+            folder: Some(entry.name.clone()),
+            state: standing.state(),
+            loaded_at: live.as_ref().map(|live| live.loaded_at),
+            removed_at: None,
+            content_hash: pack.map(|pack| hex::encode(pack.content_hash)),
+            triggers: triggers.map(|trigger| trigger.reference.clone()).collect(),
+            changing: watching.changing.contains(&entry.name),
+            refused: refused.as_ref().map(|refused| Newer {
+                r#ref: refused.reference.clone(),
+                version: refused.version.clone(),
+                content_hash: entry.content_hash.map(hex::encode),
+            }),
+            faults: faults.map(Fault::of).collect(),
+            warnings: warnings.map(Fault::of).collect(),
+        }
+    }
+
+    /// A pack that is not there any more; its events and keys are.
+    fn removed(reference: &str, removed: &Removed) -> Self {
+        Self {
+            r#ref: Some(reference.to_owned()),
+            version: removed.version.clone(),
+            state: "removed",
+            removed_at: removed.removed_at,
+            ..Self::default()
+        }
+    }
 }
 
-/// A pack that is not there any more; its events and keys are.
-fn removed(reference: &str, removed: &Removed) -> Value {
-    json!({
-        "ref": reference,
-        "version": removed.version,
-        "state": "removed",
-        "removed_at": removed.removed_at.map(rfc3339),
-        "triggers": [],
-        "faults": [],
-        "warnings": [],
-    })
+impl Fault {
+    fn of(fault: &diagnostics::Fault) -> Self {
+        let diagnostics::Fault { file, line, column, message, help, source_line } = fault.clone();
+        Self { file, line, column, message, help, source_line }
+    }
 }

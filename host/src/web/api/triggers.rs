@@ -2,122 +2,133 @@
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
-use serde_json::{Value, json};
+use axum::{Json, extract::State};
+use serde::Serialize;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
 
-use super::{Data, data};
+use super::{
+    Data, Failures, data,
+    webhooks::{self, Webhook},
+};
 use crate::{
     host::Host,
     mapping::Mapping,
-    pack::Trigger,
-    policy::{OnInvalid, Policy},
-    registry::{Registry, Target},
-    request::rfc3339,
-    wasm::Mapper,
-    web::{auth::Authorized, error::ApiError},
+    pack,
+    registry::Registry,
+    wasm,
+    web::{
+        auth::{Caller, Read, Who},
+        error::ApiError,
+        extract::Named,
+    },
 };
 
-pub(in crate::web) async fn list(_: Authorized, State(host): State<Arc<Host>>) -> Json<Data<Vec<Value>>> {
-    let registry = host.registry.load();
-    data(registry.triggers().map(|trigger| shown(&host, &registry, trigger)).collect::<Vec<_>>())
-}
-
-pub(in crate::web) async fn get(
-    _: Authorized,
-    State(host): State<Arc<Host>>,
-    Path(reference): Path<String>,
-) -> Result<Json<Data<Value>>, ApiError> {
-    let registry = host.registry.load();
-    let trigger =
-        registry.trigger(&reference).ok_or_else(|| ApiError::NotFound(format!("trigger {reference}")))?;
-    Ok(data(shown(&host, &registry, trigger)))
-}
-
-pub(in crate::web) async fn webhooks(
-    _: Authorized,
-    State(host): State<Arc<Host>>,
-    Path(reference): Path<String>,
-) -> Result<Json<Data<Value>>, ApiError> {
-    let registry = host.registry.load();
-    let trigger =
-        registry.trigger(&reference).ok_or_else(|| ApiError::NotFound(format!("trigger {reference}")))?;
-    Ok(data(endpoints(&host, &registry, &Target::Trigger(trigger.clone()))))
-}
-
-fn shown(host: &Host, registry: &Registry, trigger: &Trigger) -> Value {
-    let endpoints = registry.endpoints_of(&trigger.reference);
-    let url = endpoints.iter().find_map(|endpoint| endpoint.key.as_deref()).map(|key| host.webhook_url(key));
-    json!({
-        "ref": trigger.reference,
-        "name": trigger.name,
-        "pack_ref": trigger.pack_ref,
-        "pack_version": trigger.pack_version,
-        "description": trigger.description,
-        "webhook_enabled": !endpoints.is_empty(),
-        "webhook_url": url,
-        "mapper": match &trigger.mapping {
-            Mapping::Wasm(mapper) => Some(shown_mapper(mapper)),
-            Mapping::Nothing | Mapping::Fields(_) | Mapping::Template(_) => None,
-        },
-    })
+/// A trigger that runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct Trigger {
+    r#ref: String,
+    name: String,
+    pack_ref: String,
+    pack_version: String,
+    description: Option<String>,
+    webhook_enabled: bool,
+    /// Null when it is disabled, and for tokens with the scope `read`.
+    webhook_url: Option<String>,
+    /// Where its mapping is WebAssembly.
+    mapper: Option<Mapper>,
 }
 
 /// What a mapper is, and how it has done since it was loaded.
-fn shown_mapper(mapper: &Mapper) -> Value {
-    let (about, record) = (&mapper.program.about, &mapper.record);
-    let last = record.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    json!({
-        "file": &*mapper.file,
-        "bytes": about.bytes,
-        "sha256": hex::encode(about.sha256),
-        "interface": about.interface,
-        "calls": record.calls.load(Ordering::Relaxed),
-        "failures": record.failures.load(Ordering::Relaxed),
-        "last_failure": last.map(|(at, reason)| json!({"at": rfc3339(at), "reason": reason})),
-    })
+#[derive(Debug, Serialize, ToSchema)]
+struct Mapper {
+    file: String,
+    bytes: usize,
+    sha256: String,
+    /// The version of `hookpack:mapper` that it speaks.
+    interface: String,
+    calls: u64,
+    failures: u64,
+    last_failure: Option<Failure>,
 }
 
-/// The state and URLs of a trigger or pack, and the policy in force.
-pub(super) fn endpoints(host: &Host, registry: &Registry, target: &Target) -> Value {
-    let endpoints = registry.endpoints_of(target.owner_ref());
-    let keys = endpoints.iter().map(|endpoint| {
-        json!({
-            "id": endpoint.key_id,
-            "webhook_key": endpoint.key,
-            "webhook_url": endpoint.key.as_deref().map(|key| host.webhook_url(key)),
-        })
-    });
-    let first = endpoints.iter().find_map(|endpoint| endpoint.key.as_deref());
-    json!({
-        "ref": target.owner_ref(),
-        "webhook_enabled": !endpoints.is_empty(),
-        "webhook_paused": endpoints.iter().any(|endpoint| endpoint.paused),
-        "webhook_key": first,
-        "webhook_url": first.map(|key| host.webhook_url(key)),
-        "keys": keys.collect::<Vec<_>>(),
-        "policy": policy(host, target.policy()),
-    })
+#[derive(Debug, Serialize, ToSchema)]
+struct Failure {
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+    reason: String,
 }
 
-fn policy(host: &Host, policy: &Policy) -> Value {
-    let known = host.secrets.load();
-    let secrets =
-        policy.secrets.iter().map(|name| json!({"name": name, "provided": !known.values(name).is_empty()}));
-    json!({
-        "preset": policy.preset,
-        "verify": policy.verify.word(),
-        "secrets": secrets.collect::<Vec<_>>(),
-        "payload_size_limit_kb": policy.body_bytes_max / 1024,
-        "ip_allowlist": policy.ip_allowlist,
-        "rate_limit": policy.rate_limit,
-        "on_invalid": match policy.on_invalid {
-            OnInvalid::Reject => "reject",
-            OnInvalid::Quarantine => "quarantine",
-        },
-        "idempotency_window_hours": policy.idempotency.as_ref().map(|rule| rule.window.as_secs() / 3600),
-        "keep_headers": policy.keep_headers.iter().map(http::HeaderName::as_str).collect::<Vec<_>>(),
-    })
+/// Every trigger that runs.
+#[utoipa::path(get, path = "/api/v1/triggers", tag = "triggers",
+    responses((status = 200, body = Data<Vec<Trigger>>), Failures))]
+pub(in crate::web) async fn list(
+    caller: Caller<Read>,
+    State(host): State<Arc<Host>>,
+) -> Json<Data<Vec<Trigger>>> {
+    let registry = host.registry.load();
+    let reached = registry.triggers().filter(|trigger| caller.who.reaches(&trigger.reference));
+    data(reached.map(|trigger| Trigger::of(&host, &registry, &caller.who, trigger)).collect::<Vec<_>>())
+}
+
+/// One trigger.
+#[utoipa::path(get, path = "/api/v1/triggers/{ref}", tag = "triggers", params(("ref" = String, Path)),
+    responses((status = 200, body = Data<Trigger>), Failures))]
+pub(in crate::web) async fn get(
+    caller: Caller<Read>,
+    State(host): State<Arc<Host>>,
+    Named(reference): Named<String>,
+) -> Result<Json<Data<Trigger>>, ApiError> {
+    let registry = host.registry.load();
+    let trigger = registry.trigger(&reference).filter(|_| caller.who.reaches(&reference));
+    let trigger = trigger.ok_or_else(|| ApiError::NotFound(format!("trigger {reference}")))?;
+    Ok(data(Trigger::of(&host, &registry, &caller.who, trigger)))
+}
+
+/// The state and URLs of a trigger's endpoint, and the policy in force.
+#[utoipa::path(get, path = "/api/v1/triggers/{ref}/webhooks", tag = "webhooks",
+    params(("ref" = String, Path)), responses((status = 200, body = Data<Webhook>), Failures))]
+pub(in crate::web) async fn webhooks(
+    caller: Caller<Read>,
+    State(host): State<Arc<Host>>,
+    Named(reference): Named<String>,
+) -> Result<Json<Data<Webhook>>, ApiError> {
+    let target = webhooks::trigger(&host, &caller.who, &reference)?;
+    Ok(data(webhooks::shown(&host, &caller.who, &target)))
+}
+
+impl Trigger {
+    fn of(host: &Host, registry: &Registry, who: &Who, trigger: &pack::Trigger) -> Self {
+        let endpoints = registry.endpoints_of(&trigger.reference);
+        let key = endpoints.iter().find_map(|endpoint| webhooks::key_of(endpoint, who));
+        Self {
+            r#ref: trigger.reference.clone(),
+            name: trigger.name.clone(),
+            pack_ref: trigger.pack_ref.clone(),
+            pack_version: trigger.pack_version.clone(),
+            description: trigger.description.clone(),
+            webhook_enabled: !endpoints.is_empty(),
+            webhook_url: key.map(|key| host.webhook_url(&key)),
+            mapper: match &trigger.mapping {
+                Mapping::Wasm(mapper) => Some(Mapper::of(mapper)),
+                Mapping::Nothing | Mapping::Fields(_) | Mapping::Template(_) => None,
+            },
+        }
+    }
+}
+
+impl Mapper {
+    fn of(mapper: &wasm::Mapper) -> Self {
+        let (about, record) = (&mapper.program.about, &mapper.record);
+        let last = record.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self {
+            file: mapper.file.to_string(),
+            bytes: about.bytes,
+            sha256: hex::encode(about.sha256),
+            interface: about.interface.clone(),
+            calls: record.calls.load(Ordering::Relaxed),
+            failures: record.failures.load(Ordering::Relaxed),
+            last_failure: last.map(|(at, reason)| Failure { at, reason }),
+        }
+    }
 }
