@@ -50,12 +50,16 @@ mod hostile_packs;
 mod idempotency;
 #[path = "blackbox/ingest.rs"]
 mod ingest;
+#[path = "blackbox/keys.rs"]
+mod keys;
 #[path = "blackbox/mapper_cache.rs"]
 mod mapper_cache;
 #[path = "blackbox/mappers.rs"]
 mod mappers;
 #[path = "blackbox/operators.rs"]
 mod operators;
+#[path = "blackbox/overrides.rs"]
+mod overrides;
 #[path = "blackbox/pipeline.rs"]
 mod pipeline;
 #[path = "blackbox/readme.rs"]
@@ -64,6 +68,10 @@ mod readme;
 mod rooms;
 #[path = "blackbox/schemes.rs"]
 mod schemes;
+#[path = "blackbox/secrets.rs"]
+mod secrets;
+#[path = "blackbox/several_hosts.rs"]
+mod several_hosts;
 #[path = "blackbox/spine.rs"]
 mod spine;
 #[path = "blackbox/vectors.rs"]

@@ -1,16 +1,21 @@
 //! The command line: one file a command. Exit codes: 0 fine, 1 the thing asked for failed, 2 usage.
 
+mod audit;
 mod client;
 mod compare;
 mod curl;
 mod demo;
 mod list;
+mod master_key;
 mod migrate;
 mod output;
 mod pack;
 mod presets;
+mod secret;
 mod send;
 mod serve;
+mod token;
+mod trigger;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -50,11 +55,25 @@ enum Command {
     Packs(list::PacksArgs),
     /// List the triggers of a running host, with their URLs.
     Triggers(list::TriggersArgs),
+    /// Enable, pause, override one trigger's webhook (or a pack's own), and manage its keys.
+    #[command(subcommand)]
+    Trigger(trigger::Command),
+    /// Secrets of a running host: values go in, and never come out.
+    #[command(subcommand)]
+    Secret(secret::Command),
+    /// Tokens of the management API.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// List what operators changed, the newest first.
+    Audit(audit::Args),
+    /// The key that seals endpoint keys and secrets in the database.
+    #[command(subcommand)]
+    MasterKey(master_key::Command),
     /// List the senders that are built in, or show how one signs.
     Presets(presets::Args),
-    /// List stored events, the newest first.
+    /// List stored events, the newest first, or show one.
     Events(list::EventsArgs),
-    /// List received requests and what came of them, the newest first.
+    /// List received requests and what came of them, the newest first, or show one.
     Requests(list::RequestsArgs),
     /// Bring the database's schema up to date.
     Migrate(StoreArgs),
@@ -178,6 +197,11 @@ async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
         Command::Send(args) => send::run(setup, args).await,
         Command::Packs(args) => list::packs(setup, args).await,
         Command::Triggers(args) => list::triggers(setup, args).await,
+        Command::Trigger(command) => trigger::run(setup, command).await,
+        Command::Secret(command) => secret::run(setup, command).await,
+        Command::Token(command) => token::run(setup, command).await,
+        Command::Audit(args) => audit::run(setup, args).await,
+        Command::MasterKey(command) => master_key::run(setup, command).await,
         Command::Presets(args) => presets::run(&args),
         Command::Events(args) => list::events(setup, args).await,
         Command::Requests(args) => list::requests(setup, args).await,

@@ -18,7 +18,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
-use crate::{secret::SecretSources, signing::PublicKey};
+use crate::{
+    secret::{SecretSources, SecretText},
+    signing::PublicKey,
+};
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -56,6 +59,11 @@ pub struct Config {
     /// The file of the key that seals endpoint keys in the database. Default: `<data_dir>/master-key`.
     /// Hosts that share a database must share it.
     pub master_key_file: Option<PathBuf>,
+    /// The key itself (64 hex digits) instead of a file: from a vault, say. Several with commas between: the first one
+    /// seals, all open.
+    pub master_key: Option<SecretText>,
+    /// The admin's token instead of the one that the host makes at first start; 20 characters at least.
+    pub admin_token: Option<SecretText>,
     /// Peers whose `Forwarded` and `X-Forwarded-For` are believed; nobody else's are.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
@@ -78,6 +86,10 @@ pub struct Config {
     pub total_rate_limit: Option<RateLimit>,
     /// Wrong tokens that one source address may show to the management API; then it hears 429 for a while.
     pub wrong_token_rate_limit: Option<RateLimit>,
+    /// Keys of one trigger's or pack's endpoint; then another one is refused with 409.
+    pub endpoint_keys_max: usize,
+    /// Versions of one secret that are in force at a time; then another one is refused with 409.
+    pub secret_versions_max: usize,
     /// Source addresses remembered for these limits; past it, the ones that are idle are forgotten.
     pub sources_max: usize,
 
@@ -177,6 +189,8 @@ impl Default for Config {
             secrets_dir: None,
             pinned_urls: BTreeMap::new(),
             master_key_file: None,
+            master_key: None,
+            admin_token: None,
             trusted_proxies: Vec::new(),
             log_format: LogFormat::Text,
             log: "info".to_owned(),
@@ -188,6 +202,8 @@ impl Default for Config {
             source_rate_limit: RateLimit::new(60_000, 60),
             total_rate_limit: None,
             wrong_token_rate_limit: RateLimit::new(20, 60),
+            endpoint_keys_max: 100,
+            secret_versions_max: 10,
             sources_max: 100_000,
 
             writers: None,

@@ -28,8 +28,11 @@ use crate::{
     limits::{HostLimits, Sampler},
     metrics::Metrics,
     registry::{Keyring, Registry},
-    secret::{MasterKey, SecretSources, SecretValue, Secrets},
-    store::{changes, secrets},
+    secret::{MasterKey, Origin, SecretSources, SecretValue, Secrets, StoredSecret, StoredSecrets},
+    store::{
+        changes,
+        secrets::{self, SecretRow},
+    },
 };
 
 /// A database that takes longer to say a word can't be counted on.
@@ -44,7 +47,7 @@ pub struct Host {
     pub secrets: ArcSwap<Secrets>,
     pub sources: SecretSources,
     /// Secrets of the database, opened.
-    pub stored: ArcSwap<Secrets>,
+    pub stored: ArcSwap<StoredSecrets>,
     pub master_key: MasterKey,
     pub limits: HostLimits,
     /// Which requests of strangers get a row in the request log.
@@ -80,21 +83,34 @@ pub struct Watching {
 }
 
 /// What the seal of a secret is for.
-fn secret_seal(name: &str) -> String {
+pub fn secret_seal(name: &str) -> String {
     format!("secret {name}")
 }
 
-/// The secrets of the database; one that another master key sealed is left out, with a line in the log.
-pub async fn stored_secrets(pool: &PgPool, master_key: &MasterKey, now: OffsetDateTime) -> Result<Secrets> {
-    let mut stored = Secrets::default();
-    for row in secrets::all(pool, now).await? {
-        if let Some(value) = master_key.open(&row.value_sealed, secret_seal(&row.name)) {
-            stored.add(row.name, SecretValue::new(value));
-        } else {
-            tracing::warn!(name = row.name, "a secret was sealed with another master key");
+/// The secrets of the database. One that another master key sealed is as it was `before`, where it could be opened
+/// then; else it has no value, with a line in the log.
+pub async fn stored_secrets(
+    pool: &PgPool,
+    master_key: &MasterKey,
+    now: OffsetDateTime,
+    before: &StoredSecrets,
+) -> Result<StoredSecrets> {
+    let opened = |row: SecretRow| {
+        let known = before.version(row.id);
+        let value = master_key.open(&row.value_sealed, secret_seal(&row.name)).map(SecretValue::new);
+        let value = value.or_else(|| known?.value.clone());
+        if value.is_none() && known.is_none() {
+            tracing::warn!(
+                name = row.name,
+                version = row.version,
+                "a secret was sealed with another master key"
+            );
         }
-    }
-    Ok(stored)
+        let origin = if row.source == "handshake" { Origin::Handshake } else { Origin::Operator };
+        let SecretRow { id, name, version, created_at, expires_at, .. } = row;
+        StoredSecret { id, name, origin, version, created_at, expires_at, value }
+    };
+    Ok(StoredSecrets(secrets::all(pool, now).await?.into_iter().map(opened).collect()))
 }
 
 impl Host {
@@ -139,6 +155,7 @@ impl Host {
         if self.caught_up_with.load(Ordering::Acquire) == version {
             return Ok(());
         }
+        self.reread_master_key().await?;
         self.load_stored_secrets().await?;
         let before = self.registry.load_full();
         let registry = Registry::build(before.loaded.clone(), &before, true, self.keyring()).await?;
@@ -153,16 +170,28 @@ impl Host {
 
     /// Reads the secrets of the database again.
     pub async fn load_stored_secrets(&self) -> Result<()> {
-        let stored = stored_secrets(&self.pool, &self.master_key, self.clock.now()).await?;
-        if **self.stored.load() != stored {
+        let before = self.stored.load_full();
+        let stored = stored_secrets(&self.pool, &self.master_key, self.clock.now(), &before).await?;
+        if *before != stored {
             self.stored.store(Arc::new(stored));
+        }
+        Ok(())
+    }
+
+    /// Takes the master keys that stand in their file now.
+    pub async fn reread_master_key(&self) -> Result<()> {
+        let master_key = self.master_key.clone();
+        // A file is read: that may wait for a disk.
+        if spawn_blocking(move || master_key.reread()).await.context("reading the master key")?? {
+            tracing::info!("the file of the master key has changed");
         }
         Ok(())
     }
 
     /// Keeps a secret that a handshake brought, sealed, and has it in force; `false` when there is one already.
     pub async fn keep_secret(&self, name: &str, value: &SecretValue) -> Result<bool> {
-        if self.sources.provides(name) {
+        let (origin, _) = self.sources.find(name, &self.stored.load());
+        if origin.is_some() {
             return Ok(false);
         }
         let sealed = self.master_key.seal(value.bytes(), secret_seal(name))?;

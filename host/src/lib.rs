@@ -27,7 +27,7 @@ pub mod registry;
 pub mod store;
 /// From folders of YAML to values that are ready to work (serde-saphyr).
 pub mod pack;
-/// Rate limits (governor).
+/// A host's own rate limits (governor).
 pub mod limits;
 /// What a request must satisfy before it is looked at.
 pub mod policy;

@@ -1,4 +1,4 @@
-//! Rate limits: of each source address, of all together, of one trigger; counted in memory, without races.
+//! Rate limits of one host: of each source address, of all together; counted in memory, without races.
 
 use std::{
     collections::HashMap,
@@ -71,10 +71,12 @@ impl HostLimits {
                 // The ones that have all their requests again; the limit holds for the others.
                 sources.retain_recent();
             }
-            until.map_err(|until| over(until.wait_time_from(self.clock.governed())))?;
+            until.map_err(|until| Over::after(until.wait_time_from(self.clock.governed())))?;
         }
         match &self.total {
-            Some(total) => total.check().map_err(|until| over(until.wait_time_from(self.clock.governed()))),
+            Some(total) => {
+                total.check().map_err(|until| Over::after(until.wait_time_from(self.clock.governed())))
+            }
             None => Ok(()),
         }
     }
@@ -87,7 +89,7 @@ impl HostLimits {
         let (source, now) = (limited_as(source), self.clock.governed());
         let mut unheard_until = unheard_until.lock().unwrap_or_else(PoisonError::into_inner);
         match unheard_until.get(&source) {
-            Some(until) if *until > now => Err(over(until.duration_since(now).into())),
+            Some(until) if *until > now => Err(Over::after(until.duration_since(now).into())),
             Some(_) => {
                 unheard_until.remove(&source);
                 Ok(())
@@ -124,23 +126,6 @@ fn limited_as(source: IpAddr) -> IpAddr {
     }
 }
 
-/// The limit of one trigger or pack endpoint; only authentic requests count.
-#[derive(Debug)]
-pub struct TriggerLimit {
-    limiter: Direct,
-    clock: Clock,
-}
-
-impl TriggerLimit {
-    pub fn new(limit: RateLimit, clock: &Clock) -> Self {
-        Self { limiter: direct(limit.quota(), clock), clock: clock.clone() }
-    }
-
-    pub fn admit(&self) -> Result<(), Over> {
-        self.limiter.check().map_err(|until| over(until.wait_time_from(self.clock.governed())))
-    }
-}
-
 /// Lets some of many through and counts the others: for log rows that a stranger could make without end.
 #[derive(Debug)]
 pub struct Sampler {
@@ -168,10 +153,12 @@ fn direct(quota: Quota, clock: &Clock) -> Direct {
     RateLimiter::direct_with_clock(quota, clock.clone())
 }
 
-/// Whole seconds, as `Retry-After` wants them.
-fn over(wait: Duration) -> Over {
-    let started = u64::from(wait.subsec_nanos() > 0);
-    Over { retry_after: Duration::from_secs((wait.as_secs() + started).max(1)) }
+impl Over {
+    /// In whole seconds, as `Retry-After` wants them.
+    pub fn after(wait: Duration) -> Self {
+        let started = u64::from(wait.subsec_nanos() > 0);
+        Self { retry_after: Duration::from_secs((wait.as_secs() + started).max(1)) }
+    }
 }
 
 impl Clock {

@@ -9,6 +9,7 @@ mod fingerprint;
 mod folder;
 mod load;
 mod loaded;
+pub mod overrides;
 pub mod presets;
 mod read;
 mod read_cases;
@@ -27,7 +28,6 @@ mod yaml_faults;
 
 use std::{path::PathBuf, sync::Arc};
 
-use self::diagnostics::Place;
 pub use self::{
     archive::{CHECKSUM, SIGNATURE, beside, is_archive},
     fingerprint::{Fingerprint, links},
@@ -38,6 +38,7 @@ pub use self::{
     loaded::{Change, Live, Loaded, Removed, STATES, Standing, changes, differ, settle},
     read_policy::is_name as is_ref,
 };
+use self::{diagnostics::Place, yaml::Node};
 use crate::{mapping::Mapping, matching::Match, policy::Policy, schema::Schema, selector::JsonPath};
 
 /// A pack as it runs.
@@ -58,7 +59,16 @@ pub struct Pack {
     pub endpoint_enabled: bool,
     /// What requests to that URL must satisfy.
     pub policy: Arc<Policy>,
+    /// What its files say of that.
+    pub declared: Declared,
     pub triggers: Vec<Arc<Trigger>>,
+}
+
+/// `webhook` as it is written, and where to point when it is not.
+#[derive(Clone, Debug)]
+pub struct Declared {
+    webhook: Option<Arc<Node>>,
+    start: Place,
 }
 
 /// A trigger as it runs.
@@ -78,6 +88,8 @@ pub struct Trigger {
     pub split: Option<JsonPath>,
     pub matching: Match,
     pub policy: Arc<Policy>,
+    /// What its file says of that.
+    pub declared: Declared,
     pub mapping: Mapping,
     pub event_schema: Option<Schema>,
 }

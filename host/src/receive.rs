@@ -103,6 +103,12 @@ async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow
     log.trigger_ref = Some(endpoint.target.owner_ref().to_owned());
     log.endpoint_key_id = Some(endpoint.key_id);
     log.pack_version = Some(endpoint.target.pack_version().to_owned());
+    if endpoint.expires_at.is_some_and(|at| at <= log.received_at) {
+        return Err(Refusal::key_expired());
+    }
+    if endpoint.closed {
+        return Err(Refusal::policy_unfit());
+    }
 
     let mut request = inbound(log, head);
     let mut body = Arrival::Streaming(body);
@@ -123,7 +129,7 @@ async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow
     believe(host, &endpoint.target, &request, &secrets).await?;
     log.verified = policy.verify.verifies();
     if let Some(limit) = &endpoint.limit {
-        limit.admit().map_err(Refusal::over_trigger_limit)?;
+        limit.admit().await.map_err(Refusal::not_admitted)?;
     }
     let judged = judge(&endpoint.target, &request, coding, Limits::of(&host.config)).await?;
     let Some(delivery) = deliverable(&endpoint.target, &request, judged, log) else {

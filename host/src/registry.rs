@@ -1,5 +1,9 @@
 //! What runs now: the loaded packs, and which endpoint a key opens.
 
+mod effective;
+mod keys;
+mod limit;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
@@ -10,20 +14,32 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use self::effective::Effective;
+pub use self::{
+    effective::Overrides,
+    keys::fresh_key,
+    limit::{NotAdmitted, TriggerLimit},
+};
 use crate::{
     clock::Clock,
-    limits::TriggerLimit,
-    pack::{Loaded, Pack, Trigger},
+    pack::{Loaded, Pack, Trigger, diagnostics::Report},
     policy::Policy,
     secret::{self, MasterKey},
-    store::endpoints::{self, KeyRow, NewKey},
+    store::overrides,
 };
 
 /// Swapped whole; a request works with the one that it began with.
 #[derive(Debug, Default)]
 pub struct Registry {
+    /// What the files say.
     pub loaded: Loaded,
+    /// What operators want otherwise.
+    pub overrides: Arc<Overrides>,
+    effective: HashMap<String, Effective>,
+    triggers: HashMap<String, Arc<Trigger>>,
     by_key: HashMap<[u8; 32], Arc<Endpoint>>,
+    /// By their owners' refs; the main key's first.
+    endpoints: HashMap<String, Vec<Hashed>>,
     /// Packs that are there, were refused, and have no version that runs; and their owners of keys, by their hash.
     idle: BTreeSet<String>,
     refused: HashMap<[u8; 32], String>,
@@ -35,6 +51,8 @@ pub struct Endpoint {
     pub key_id: Uuid,
     pub target: Target,
     pub paused: bool,
+    /// An operator's override does not fit what the pack says: nobody knows what to demand of a sender.
+    pub closed: bool,
     /// The key itself; `None` when another host's master key sealed it.
     pub key: Option<String>,
     pub label: Option<String>,
@@ -57,6 +75,14 @@ impl Target {
         match self {
             Self::Trigger(trigger) => &trigger.policy,
             Self::Pack(pack) => &pack.policy,
+        }
+    }
+
+    /// `trigger` or `pack`
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Trigger(_) => "trigger",
+            Self::Pack(_) => "pack",
         }
     }
 
@@ -92,43 +118,59 @@ pub struct Keyring<'a> {
 }
 
 impl Registry {
-    /// Puts packs and keys together: issues a key to whoever is enabled and never had one, and opens an
+    /// Puts packs, overrides and keys together: issues a key to whoever is enabled and never had one, and opens an
     /// endpoint for every key whose owner is loaded. What has not changed since `before` is taken from there; of the
-    /// rest, keys are looked up. With `afresh` they are looked up for everybody.
+    /// rest, keys are looked up. With `afresh` everything of the database is looked up again.
     pub async fn build(loaded: Loaded, before: &Self, afresh: bool, keyring: Keyring<'_>) -> Result<Self> {
-        let mut by_key = HashMap::with_capacity(before.by_key.len());
-        let mut known = Known::of(before);
+        let overrides =
+            if afresh { stored_overrides(keyring.pool, before).await? } else { before.overrides.clone() };
+        let effective = Effective::all(&loaded, &overrides, &before.effective, &before.overrides);
+        let closed: HashSet<&str> =
+            effective.values().flat_map(|own| &own.faults).map(|(owner_ref, _)| owner_ref.as_str()).collect();
+        let mut endpoints: HashMap<String, Vec<Hashed>> = HashMap::with_capacity(before.endpoints.len());
+        let mut limits = Limits::of(before);
         let mut unknown: BTreeMap<&str, (Target, bool)> = BTreeMap::new();
-        for pack in loaded.packs() {
+        for own in effective.values() {
+            let pack = &own.pack;
             let same = before.pack(&pack.reference).is_some_and(|known| Arc::ptr_eq(known, pack));
             for (target, enabled) in targets(pack) {
-                let endpoints = known.endpoints(target.owner_ref());
-                if afresh || (endpoints.is_empty() && (enabled || !same)) {
-                    unknown.insert(owner_ref_of(pack, &target), (target, enabled));
-                } else if same {
-                    by_key.extend(endpoints.iter().map(|(hash, endpoint)| (*hash, endpoint.clone())));
-                } else {
-                    let limit = known.limit(&target, keyring.clock);
+                let owner_ref = owner_ref_of(pack, &target);
+                let known = before.endpoints.get(owner_ref).map_or(&[][..], Vec::as_slice);
+                if afresh || (known.is_empty() && (enabled || !same)) {
+                    unknown.insert(owner_ref, (target, enabled));
+                } else if same && !known.is_empty() {
+                    endpoints.insert(owner_ref.to_owned(), known.to_vec());
+                } else if !known.is_empty() {
+                    let limit = limits.limit(&target, keyring);
+                    let closed = closed.contains(owner_ref);
                     let moved = |(hash, endpoint): &Hashed| {
-                        (*hash, Arc::new(endpoint.leading_to(target.clone(), limit.clone())))
+                        (*hash, Arc::new(endpoint.leading_to(target.clone(), limit.clone(), closed)))
                     };
-                    by_key.extend(endpoints.iter().map(moved));
+                    endpoints.insert(owner_ref.to_owned(), known.iter().map(moved).collect());
                 }
             }
         }
-        for row in keys(&unknown, keyring).await? {
+        for row in keys::keys(&unknown, keyring).await? {
             let Some((target, _)) = unknown.get(row.owner_ref.as_str()) else { continue };
             let Ok(hash) = <[u8; 32]>::try_from(row.key_hash.as_slice()) else { continue };
-            let limit = known.limit(target, keyring.clock);
-            by_key.insert(hash, Arc::new(endpoint(&row, target.clone(), limit, keyring.master_key)));
+            let limit = limits.limit(target, keyring);
+            let closed = closed.contains(row.owner_ref.as_str());
+            let own = endpoints.entry(row.owner_ref.clone()).or_default();
+            own.push((
+                hash,
+                Arc::new(keys::endpoint(row, target.clone(), limit, closed, keyring.master_key)),
+            ));
         }
-        let idle = idle(&loaded);
+        let idle = keys::idle(&loaded);
         let refused = if idle == before.idle && !afresh {
             before.refused.clone()
         } else {
-            owners(&idle, keyring.pool).await?
+            keys::owners(&idle, keyring.pool).await?
         };
-        Ok(Self { loaded, by_key, idle, refused })
+        let by_key = endpoints.values().flatten().map(|(hash, endpoint)| (*hash, endpoint.clone())).collect();
+        let triggers = effective.values().flat_map(|own| &own.pack.triggers);
+        let triggers = triggers.map(|trigger| (trigger.reference.clone(), trigger.clone())).collect();
+        Ok(Self { loaded, overrides, effective, triggers, by_key, endpoints, idle, refused })
     }
 
     /// The owner of a key that would be open if its pack were sound.
@@ -142,26 +184,57 @@ impl Registry {
 
     /// The endpoints of one trigger or pack, the main key's first.
     pub fn endpoints_of(&self, owner_ref: &str) -> Vec<&Arc<Endpoint>> {
-        let own = self.by_key.values().filter(|endpoint| endpoint.target.owner_ref() == owner_ref);
-        let mut own: Vec<_> = own.collect();
-        own.sort_by_key(|endpoint| (!endpoint.is_main, endpoint.key_id));
-        own
+        self.endpoints.get(owner_ref).into_iter().flatten().map(|(_, endpoint)| endpoint).collect()
     }
 
+    /// How many keys open something.
+    pub fn endpoint_count(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// The packs that run, as they run.
     pub fn packs(&self) -> impl Iterator<Item = &Arc<Pack>> {
-        self.loaded.packs()
+        self.loaded.packs().filter_map(|pack| self.pack(&pack.reference))
     }
 
     pub fn pack(&self, reference: &str) -> Option<&Arc<Pack>> {
-        self.loaded.pack(reference)
+        self.effective.get(reference).map(|own| &own.pack)
     }
 
     pub fn triggers(&self) -> impl Iterator<Item = &Arc<Trigger>> {
-        self.loaded.packs().flat_map(|pack| &pack.triggers)
+        self.packs().flat_map(|pack| &pack.triggers)
     }
 
     pub fn trigger(&self, reference: &str) -> Option<&Arc<Trigger>> {
-        self.triggers().find(|trigger| trigger.reference == reference)
+        self.triggers.get(reference)
+    }
+
+    /// What the override of a trigger or pack is wrong with, if it is.
+    pub fn override_fault(&self, owner_ref: &str) -> Option<&Report> {
+        self.override_faults().find(|(owner, _)| *owner == owner_ref).map(|(_, report)| report)
+    }
+
+    /// Every override that does not fit what its pack says now.
+    pub fn override_faults(&self) -> impl Iterator<Item = (&str, &Report)> {
+        let faults = self.effective.values().flat_map(|own| &own.faults);
+        faults.map(|(owner_ref, report)| (owner_ref.as_str(), &**report))
+    }
+
+    /// The policy of every trigger and of every pack's own endpoint, with whose it is.
+    pub fn policies(&self) -> impl Iterator<Item = (&str, &Policy)> {
+        let packs = self.packs().map(|pack| (pack.reference.as_str(), &*pack.policy));
+        packs.chain(self.triggers().map(|trigger| (trigger.reference.as_str(), &*trigger.policy)))
+    }
+
+    /// Whose policies name which secret.
+    pub fn secret_users(&self) -> HashMap<String, Vec<String>> {
+        let mut users: HashMap<String, Vec<String>> = HashMap::new();
+        for (owner_ref, policy) in self.policies() {
+            for name in &policy.secrets {
+                users.entry(name.clone()).or_default().push(owner_ref.to_owned());
+            }
+        }
+        users
     }
 
     /// Every secret that any policy names, each once.
@@ -171,40 +244,40 @@ impl Registry {
     }
 }
 
+/// The overrides as they stand now; the same ones as before are the same.
+async fn stored_overrides(pool: &PgPool, before: &Registry) -> Result<Arc<Overrides>> {
+    let rows = overrides::all(pool).await?;
+    let stored: Overrides = rows.into_iter().map(|row| (row.owner_ref.clone(), row)).collect();
+    Ok(if stored == *before.overrides { before.overrides.clone() } else { Arc::new(stored) })
+}
+
 /// An endpoint under the hash of its key.
 type Hashed = ([u8; 32], Arc<Endpoint>);
 
-/// What was known of each owner, and what goes on where it was.
-struct Known<'a> {
-    endpoints: HashMap<&'a str, Vec<Hashed>>,
+/// Every key of one owner spends from one limit; what was spent stays spent while the limit is the same.
+struct Limits<'a> {
+    before: &'a Registry,
     limits: HashMap<String, Option<Arc<TriggerLimit>>>,
 }
 
-impl<'a> Known<'a> {
+impl<'a> Limits<'a> {
     fn of(before: &'a Registry) -> Self {
-        let mut endpoints: HashMap<&str, Vec<_>> = HashMap::new();
-        for (hash, endpoint) in &before.by_key {
-            endpoints.entry(endpoint.target.owner_ref()).or_default().push((*hash, endpoint.clone()));
-        }
-        Self { endpoints, limits: HashMap::new() }
+        Self { before, limits: HashMap::new() }
     }
 
-    fn endpoints(&self, owner_ref: &str) -> Vec<Hashed> {
-        self.endpoints.get(owner_ref).cloned().unwrap_or_default()
-    }
-
-    /// Every key of one owner spends from one limit; what was spent stays spent while the limit is the same.
-    fn limit(&mut self, target: &Target, clock: &Clock) -> Option<Arc<TriggerLimit>> {
+    fn limit(&mut self, target: &Target, keyring: Keyring<'_>) -> Option<Arc<TriggerLimit>> {
         let owner_ref = target.owner_ref();
         if let Some(limit) = self.limits.get(owner_ref) {
             return limit.clone();
         }
         let wanted = target.policy().rate_limit;
-        let before = self.endpoints.get(owner_ref).and_then(|endpoints| endpoints.first());
+        let before = self.before.endpoints.get(owner_ref).and_then(|endpoints| endpoints.first());
         let before = before.filter(|(_, endpoint)| endpoint.target.policy().rate_limit == wanted);
         let limit = match before {
             Some((_, endpoint)) => endpoint.limit.clone(),
-            None => wanted.map(|limit| Arc::new(TriggerLimit::new(limit, clock))),
+            None => {
+                wanted.map(|limit| Arc::new(TriggerLimit::new(owner_ref, limit, keyring.pool, keyring.clock)))
+            }
         };
         self.limits.insert(owner_ref.to_owned(), limit.clone());
         limit
@@ -212,8 +285,8 @@ impl<'a> Known<'a> {
 }
 
 impl Endpoint {
-    fn leading_to(&self, target: Target, limit: Option<Arc<TriggerLimit>>) -> Self {
-        Self { target, limit, ..self.clone() }
+    fn leading_to(&self, target: Target, limit: Option<Arc<TriggerLimit>>, closed: bool) -> Self {
+        Self { target, closed, limit, ..self.clone() }
     }
 }
 
@@ -228,89 +301,4 @@ fn targets(pack: &Arc<Pack>) -> impl Iterator<Item = (Target, bool)> {
 fn owner_ref_of<'a>(pack: &'a Pack, target: &Target) -> &'a str {
     let of_trigger = |reference| pack.trigger(reference).map(|trigger| trigger.reference.as_str());
     of_trigger(target.owner_ref()).unwrap_or(&pack.reference)
-}
-
-/// The keys of these owners; whoever is enabled and never had one gets one.
-async fn keys(owners: &BTreeMap<&str, (Target, bool)>, keyring: Keyring<'_>) -> Result<Vec<KeyRow>> {
-    if owners.is_empty() {
-        return Ok(Vec::new());
-    }
-    let refs: Vec<&str> = owners.keys().copied().collect();
-    let rows = endpoints::keys(keyring.pool, &refs).await?;
-    let known: HashSet<&str> = rows.iter().map(|row| row.owner_ref.as_str()).collect();
-    let without = owners.iter().filter(|(owner_ref, (_, enabled))| *enabled && !known.contains(*owner_ref));
-    let fresh = without.map(|(owner_ref, (target, _))| fresh_key(owner_ref, target, keyring.master_key));
-    let fresh = fresh.collect::<Result<Vec<_>>>()?;
-    if fresh.is_empty() {
-        return Ok(rows);
-    }
-    endpoints::issue(keyring.pool, &fresh, keyring.clock.now()).await?;
-    // Where another host was faster, its key is the owner's: what counts is what stands there now.
-    Ok(endpoints::keys(keyring.pool, &refs).await?)
-}
-
-/// The packs that are there and can't run. One that is so broken that nobody can tell which it is may be any that was
-/// there before this host started, and isn't.
-fn idle(loaded: &Loaded) -> BTreeSet<String> {
-    let idle = || loaded.standings.iter().filter(|standing| standing.live.is_none());
-    let mut refs: BTreeSet<_> =
-        idle().filter_map(|standing| standing.reference().map(str::to_owned)).collect();
-    if idle().any(|standing| standing.refused.as_ref().is_some_and(|refused| refused.is_nameless)) {
-        let before = loaded.removed.iter().filter(|(_, removed)| removed.removed_at.is_none());
-        refs.extend(before.map(|(reference, _)| reference.clone()));
-    }
-    refs.retain(|reference| loaded.pack(reference).is_none());
-    refs
-}
-
-/// The owners of every key of these packs.
-async fn owners(refs: &BTreeSet<String>, pool: &PgPool) -> Result<HashMap<[u8; 32], String>> {
-    if refs.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let refs: Vec<&str> = refs.iter().map(String::as_str).collect();
-    let rows = endpoints::keys_of_packs(pool, &refs).await?;
-    Ok(rows.into_iter().filter_map(|row| Some((row.key_hash.try_into().ok()?, row.owner_ref))).collect())
-}
-
-fn fresh_key(owner_ref: &str, target: &Target, master_key: &MasterKey) -> Result<NewKey> {
-    let kind = match target {
-        Target::Trigger(_) => "trigger",
-        Target::Pack(_) => "pack",
-    };
-    let key = secret::endpoint_key()?;
-    Ok(NewKey {
-        key_id: Uuid::now_v7(),
-        owner_ref: owner_ref.to_owned(),
-        kind,
-        key_hash: secret::hash(&key).to_vec(),
-        key_sealed: master_key.seal(key.as_bytes(), owner_ref)?,
-    })
-}
-
-fn endpoint(
-    row: &KeyRow,
-    target: Target,
-    limit: Option<Arc<TriggerLimit>>,
-    master_key: &MasterKey,
-) -> Endpoint {
-    let key =
-        master_key.open(&row.key_sealed, &row.owner_ref).and_then(|bytes| String::from_utf8(bytes).ok());
-    if key.is_none() {
-        tracing::warn!(
-            owner = %row.owner_ref,
-            "an endpoint key was sealed with another master key: it works, but its URL can't be shown here"
-        );
-    }
-    Endpoint {
-        key_id: row.key_id,
-        target,
-        paused: row.paused,
-        key,
-        label: row.label.clone(),
-        expires_at: row.expires_at,
-        is_main: row.is_main,
-        created_at: row.created_at,
-        limit,
-    }
 }

@@ -1,6 +1,7 @@
 //! Starting and stopping a host: database, packs, doors; then the same backwards.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, atomic::AtomicI64},
     time::Duration,
@@ -13,7 +14,7 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
-    time::{interval, timeout},
+    time::{interval, sleep, timeout},
 };
 use uuid::Uuid;
 
@@ -28,7 +29,7 @@ use crate::{
     model::Scope,
     registry::{Keyring, Registry},
     reload::Keeper,
-    secret::{self, MasterKey},
+    secret::{self, MasterKey, SecretText, StoredSecrets},
     store::{
         self, Database, changes, endpoints,
         tokens::{self, NewToken},
@@ -43,12 +44,13 @@ pub struct Running {
     /// Where it listens: the port that it was given when 0 was asked for.
     pub address: SocketAddr,
     pub admin_address: Option<SocketAddr>,
+    /// The admin's token, where it was made now: to be shown this once.
+    pub fresh_admin_token: Option<SecretText>,
     database: Database,
     writers: Writers,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
-    refresher: JoinHandle<()>,
-    keeper: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// How long queries under way may take when the host stops.
@@ -57,6 +59,10 @@ const POOL_WAIT: Duration = Duration::from_secs(5);
 const WRITERS_WAIT: Duration = Duration::from_secs(15);
 /// Looks at the packs folder that may be asked for at a time; a further one waits.
 const LOOKS_MAX: usize = 16;
+/// How often a host asks whether operators have changed anything.
+const CHANGES_INTERVAL: Duration = Duration::from_secs(1);
+/// Characters of an admin token that somebody made up.
+const ADMIN_TOKEN_MIN: usize = 20;
 /// How often secret files are looked at again.
 const SECRETS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -75,13 +81,16 @@ impl Running {
             Some(admin) => Some(bind(admin, "admin_listen").await?),
             None => None,
         };
-        let master_key = MasterKey::load_or_make(&config.master_key_file())?;
-        let admin_token = secret::load_or_make_token(&config.admin_token_file())?;
+        let master_key = match &config.master_key {
+            Some(text) => MasterKey::given(text)?,
+            None => MasterKey::load_or_make(&config.master_key_file())?,
+        };
+        let (admin_token, is_fresh) = admin_token(&config)?;
 
         let database = Database::open(&config, environment).await?;
         let pool = database.pool().await?;
         store::migrate(&pool).await?;
-        admit(&pool, &admin_token, &config, &clock).await?;
+        admit(&pool, admin_token.get(), &config, &clock).await?;
 
         let cache =
             Cache::open(&config.mapper_cache_dir(), master_key.clone(), config.mapper_cache_bytes_max)?;
@@ -97,7 +106,7 @@ impl Running {
         let registry = Registry::build(loaded, &nothing, true, keyring);
         let registry = registry.await.context("issuing endpoint keys")?;
         let sources = config.secret_sources(environment);
-        let stored = host::stored_secrets(&pool, &master_key, clock.now()).await?;
+        let stored = host::stored_secrets(&pool, &master_key, clock.now(), &StoredSecrets::default()).await?;
         let secrets = sources.read(registry.secret_names(), &stored);
         let (ingest, writers) = Ingest::start(&config, &database, &clock);
         let (looks, asks) = mpsc::channel(LOOKS_MAX);
@@ -139,7 +148,18 @@ impl Running {
         }
         let refresher = tokio::spawn(refresh_secrets(host.clone()));
         let keeper = tokio::spawn(keep(keeper, host.clone(), asks));
-        Ok(Self { host, address, admin_address, database, writers, stop, servers, refresher, keeper })
+        let follower = tokio::spawn(follow_changes(host.clone()));
+        Ok(Self {
+            host,
+            address,
+            admin_address,
+            fresh_admin_token: is_fresh.then_some(admin_token),
+            database,
+            writers,
+            stop,
+            servers,
+            tasks: vec![refresher, keeper, follower],
+        })
     }
 
     /// Stops accepting, lets what is in flight finish, writes what waits, and stops the database last.
@@ -148,7 +168,7 @@ impl Running {
         for server in self.servers {
             server.await.ok();
         }
-        for task in [self.refresher, self.keeper] {
+        for task in self.tasks {
             task.abort();
             task.await.ok();
         }
@@ -161,6 +181,17 @@ impl Running {
             tracing::warn!("a connection that does not end kept the writers from finishing");
         }
         self.database.close().await;
+    }
+}
+
+/// The admin's token, and whether it was made now.
+fn admin_token(config: &Config) -> Result<(SecretText, bool)> {
+    match &config.admin_token {
+        Some(token) if token.get().len() < ADMIN_TOKEN_MIN => {
+            bail!("`admin_token` is shorter than {ADMIN_TOKEN_MIN} characters: anybody could guess it")
+        }
+        Some(token) => Ok((token.clone(), false)),
+        None => secret::load_or_make_token(&config.admin_token_file()),
     }
 }
 
@@ -203,6 +234,9 @@ async fn refresh_secrets(host: Arc<Host>) {
     let mut ticks = interval(SECRETS_INTERVAL);
     loop {
         ticks.tick().await;
+        if let Err(error) = host.reread_master_key().await {
+            tracing::warn!(error = %format!("{error:#}"), "the file of the master key can't be read; the one before counts");
+        }
         // The database may be away: what is known stays known.
         if let Err(error) = host.load_stored_secrets().await {
             tracing::debug!(error = %format!("{error:#}"), "secrets of the database can't be read");
@@ -212,5 +246,25 @@ async fn refresh_secrets(host: Arc<Host>) {
         if tokio::task::spawn_blocking(move || host.refresh_secrets()).await.is_err() {
             tracing::error!("looking for secrets failed");
         }
+    }
+}
+
+/// What an operator tells any host is in force here within a moment: hosts are told, and ask every second in case they
+/// were not.
+async fn follow_changes(host: Arc<Host>) {
+    loop {
+        let followed = async {
+            let mut listener = changes::listen(&host.pool).await?;
+            loop {
+                host.catch_up().await?;
+                // Nothing within a second is as good a reason to look.
+                if let Ok(told) = timeout(CHANGES_INTERVAL, listener.recv()).await {
+                    told?;
+                }
+            }
+        };
+        let Err::<Infallible, anyhow::Error>(error) = followed.await;
+        tracing::debug!(error = %format!("{error:#}"), "changes can't be followed: the database is away");
+        sleep(CHANGES_INTERVAL).await;
     }
 }

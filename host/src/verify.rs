@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 
 pub use self::seen::Seen;
 use self::{
-    digest::{Encoding, Hash},
+    digest::{Encoding, Hash, KeyDecoding},
     jwt::Keys,
     public_key::{Kind, RsaKey},
     signature::{Place, TimestampPlace},
@@ -181,6 +181,22 @@ impl Verify {
             Some(Scheme::PublicKey(_)) => true,
             Some(Scheme::Jwt(jwt)) => !jwt.algorithms.contains(&jwt::Algorithm::Hs256),
             _ => false,
+        }
+    }
+
+    /// These random bytes as the text of a shared secret that fits the declaration; an error says why nobody but the
+    /// sender can make one.
+    pub fn shared_secret(&self, random: &[u8]) -> Result<String, &'static str> {
+        match self.scheme() {
+            Some(Scheme::Hmac(rule)) => Ok(rule.secret.text(random)),
+            Some(Scheme::Token(token)) if token.basic => Err("it is a name and a password, `user:password`"),
+            None | Some(Scheme::Token(_)) => Ok(KeyDecoding::default().text(random)),
+            Some(Scheme::Jwt(jwt)) if jwt.algorithms.contains(&jwt::Algorithm::Hs256) => {
+                Ok(jwt.secret.text(random))
+            }
+            Some(Scheme::PublicKey(_) | Scheme::Jwt(_)) => {
+                Err("it is a public key, whose private half is the sender's")
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 -- The sender: one signed push again and again, each with a delivery id of its own.
--- Environment: PAYLOAD (file), SIGNATURE and SIGNATURE_SHA1 (hex); PAUSE_MS: rest after each answer, for a steady pace.
+-- Environment: PAYLOAD (file), SIGNATURE and SIGNATURE_SHA1 (hex); PAUSE_MS: rest after each answer, for a steady pace;
+-- PATHS (file): paths to send to in turn, one a line, instead of the one of the URL.
 
 local ID = "@delivery@"
 local before_id, after_id -- the bytes of the request around its delivery id
+local paths = {}
 local prefix -- random, one a thread
 local sent = 0
 
@@ -24,6 +26,14 @@ function init()
   local from, to = request:find(ID, 1, true)
   before_id, after_id = request:sub(1, from - 1), request:sub(to + 1)
 
+  if os.getenv("PATHS") then
+    local first = #("POST " .. wrk.path)
+    before_id = before_id:sub(first + 1)
+    for path in io.lines(os.getenv("PATHS")) do
+      paths[#paths + 1] = "POST " .. path
+    end
+  end
+
   local random = assert(io.open("/dev/urandom", "rb")):read(8)
   local hex = random:gsub(".", function(byte) return string.format("%02x", byte:byte()) end)
   prefix = string.format("%s-%s-%s-%s-", hex:sub(1, 8), hex:sub(9, 12), hex:sub(13, 16), "8000")
@@ -31,7 +41,7 @@ end
 
 function request()
   sent = sent + 1
-  return before_id .. prefix .. string.format("%012x", sent) .. after_id
+  return (paths[1 + sent % math.max(1, #paths)] or "") .. before_id .. prefix .. string.format("%012x", sent) .. after_id
 end
 
 if os.getenv("PAUSE_MS") then

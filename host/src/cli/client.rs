@@ -3,6 +3,7 @@
 use std::{sync::Once, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
+use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::Setup;
@@ -55,17 +56,33 @@ impl Client {
 
     /// The whole answer to a GET of `/api/v1<path>`.
     pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value> {
+        self.ask(Method::GET, path, |request| request.query(query)).await
+    }
+
+    /// The whole answer to a call that changes something; null where there is none.
+    pub(super) async fn call(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+        self.ask(method, path, |request| if body.is_null() { request } else { request.json(body) }).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        with: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> Result<Value> {
         let url = format!("{}/api/v1{path}", self.url);
-        let request = self.http.get(&url).query(query).bearer_auth(&self.token);
+        let request = with(self.http.request(method, &url)).bearer_auth(&self.token);
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
+        if status == StatusCode::NO_CONTENT {
+            return Ok(Value::Null);
+        }
         let answer: Value = response
             .json()
             .await
             .with_context(|| format!("{url} did not answer with JSON: is that a Hookpack host?"))?;
         if !status.is_success() {
-            let detail = answer["detail"].as_str().unwrap_or("no reason given");
-            bail!("{url} answered {}: {detail}", status.as_u16());
+            bail!("{url} answered {}: {}", status.as_u16(), told(&answer));
         }
         Ok(answer)
     }
@@ -80,4 +97,16 @@ impl Client {
             anyhow!("asking {}: {error}", self.url)
         }
     }
+}
+
+/// What a problem says, with every error that it lists.
+fn told(problem: &Value) -> String {
+    let mut told = problem["detail"].as_str().unwrap_or("no reason given").to_owned();
+    for error in problem["errors"].as_array().into_iter().flatten() {
+        told += &format!("\n  {}", error["message"].as_str().unwrap_or_default());
+        if let Some(help) = error["help"].as_str() {
+            told += &format!("\n    help: {help}");
+        }
+    }
+    told
 }

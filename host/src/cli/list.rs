@@ -5,6 +5,7 @@ use std::{collections::VecDeque, process::ExitCode, time::Duration};
 use anyhow::Result;
 use serde_json::Value;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use super::{
     Output, Setup,
@@ -34,6 +35,9 @@ pub(super) struct TriggersArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct EventsArgs {
+    /// Show this one in full.
+    #[arg(value_name = "ID", conflicts_with_all = ["trigger", "key", "follow"])]
+    id: Option<Uuid>,
     /// Of this trigger only.
     #[arg(long, value_name = "REF")]
     trigger: Option<String>,
@@ -46,6 +50,9 @@ pub(super) struct EventsArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RequestsArgs {
+    /// Show this one in full: senders hear the id as `X-Request-Id`.
+    #[arg(value_name = "ID", conflicts_with_all = ["trigger", "status", "outcome", "follow"])]
+    id: Option<Uuid>,
     /// To this trigger (or pack endpoint) only.
     #[arg(long, value_name = "REF")]
     trigger: Option<String>,
@@ -60,7 +67,7 @@ pub(super) struct RequestsArgs {
 }
 
 #[derive(Debug, clap::Args)]
-struct Rows {
+pub(super) struct Rows {
     /// How many to show (at most 500).
     #[arg(long, default_value_t = 20)]
     limit: u16,
@@ -171,6 +178,9 @@ pub(super) async fn triggers(setup: &Setup, args: TriggersArgs) -> Result<ExitCo
 }
 
 pub(super) async fn events(setup: &Setup, args: EventsArgs) -> Result<ExitCode> {
+    if let Some(id) = args.id {
+        return one(setup, &format!("/events/{id}"), args.rows).await;
+    }
     let query = query([("trigger", args.trigger), ("key", args.key)]);
     let row = |event: &Value| {
         let payload = output::clipped(&event["payload"].to_string(), 100);
@@ -187,6 +197,9 @@ pub(super) async fn events(setup: &Setup, args: EventsArgs) -> Result<ExitCode> 
 }
 
 pub(super) async fn requests(setup: &Setup, args: RequestsArgs) -> Result<ExitCode> {
+    if let Some(id) = args.id {
+        return one(setup, &format!("/requests/{id}"), args.rows).await;
+    }
     let status = args.status.map(|status| status.to_string());
     let query = query([("trigger", args.trigger), ("status", status), ("outcome", args.outcome)]);
     let row = |request: &Value| {
@@ -203,7 +216,16 @@ pub(super) async fn requests(setup: &Setup, args: RequestsArgs) -> Result<ExitCo
     show(setup, "/requests", query, args.rows, &head, row).await
 }
 
-async fn show(
+async fn one(setup: &Setup, path: &str, Rows { client, output, .. }: Rows) -> Result<ExitCode> {
+    let answer = Client::new(setup, client)?.get(path, &[]).await?;
+    match output {
+        Output::Json => output::line(&answer.to_string()),
+        Output::Text => output::fields(&answer["data"]),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn show(
     setup: &Setup,
     path: &str,
     filter: Vec<(&str, String)>,
@@ -246,11 +268,13 @@ async fn show(
     }
 }
 
-fn query<const N: usize>(pairs: [(&'static str, Option<String>); N]) -> Vec<(&'static str, String)> {
+pub(super) fn query<const N: usize>(
+    pairs: [(&'static str, Option<String>); N],
+) -> Vec<(&'static str, String)> {
     pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-fn list(answer: &Value) -> &[Value] {
+pub(super) fn list(answer: &Value) -> &[Value] {
     list_of(&answer["data"])
 }
 
@@ -259,7 +283,7 @@ fn list_of(value: &Value) -> &[Value] {
 }
 
 /// A string without its quotes; nothing for null.
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anstyle::AnsiColor;
 use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
 
 /// A line on standard output. Whoever closed the pipe has read enough.
 pub(super) fn line(text: &str) {
@@ -18,6 +19,17 @@ pub(super) fn styled(text: &str, color: AnsiColor) -> String {
 
 pub(super) fn error(text: &str) {
     drop(writeln!(io::stderr().lock(), "error: {text}"));
+}
+
+/// For a person, beside what a script takes from standard output.
+pub(super) fn note(text: &str) {
+    drop(writeln!(io::stderr().lock(), "{text}"));
+}
+
+/// The same, and the answer comes on the same line.
+pub(super) fn prompt(text: &str) {
+    let mut stderr = io::stderr().lock();
+    drop(write!(stderr, "{text}").and_then(|()| stderr.flush()));
 }
 
 /// Before a mapper is compiled that takes its time: a megabyte is about a second.
@@ -38,6 +50,24 @@ pub(super) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) 
         table.add_row(row);
     }
     line(&table.trim_fmt());
+}
+
+/// One thing in full: a line a field; what is nested is JSON, indented.
+pub(super) fn fields(thing: &Value) {
+    let fields = thing.as_object();
+    let width = fields.into_iter().flatten().map(|(name, _)| name.len()).max().unwrap_or_default();
+    for (name, value) in fields.into_iter().flatten() {
+        let told = match value {
+            Value::Null => "-".to_owned(),
+            Value::String(text) => text.clone(),
+            Value::Object(_) | Value::Array(_) => {
+                let pretty = serde_json::to_string_pretty(value).unwrap_or_default();
+                pretty.replace('\n', &format!("\n{}", " ".repeat(width + 2)))
+            }
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+        };
+        line(&format!("{name:width$}  {told}"));
+    }
 }
 
 /// At most so many characters, on one line.

@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     pack::{self, Pack, Reader, cases, diagnostics::Report},
     policy::Policy,
-    secret::Secrets,
+    secret::{Secrets, StoredSecrets},
     wasm::Purpose,
 };
 
@@ -45,7 +45,8 @@ pub(super) async fn run(setup: &Setup, args: Args) -> Result<ExitCode> {
     let config = setup.config([("packs", packs)])?;
     let sandbox = setup.sandbox(&config, Purpose::Serve);
     let (pack, policy) = find(Reader { limits: &config, sandbox: &sandbox }, &reference)?;
-    let secrets = config.secret_sources(&setup.environment).read(pack.secret_names(), &Secrets::default());
+    let secrets =
+        config.secret_sources(&setup.environment).read(pack.secret_names(), &StoredSecrets::default());
     let url = url(&Client::new(setup, client)?, &pack, &reference).await?;
     let headers = headers.iter().map(|line| header_of(line)).collect::<Result<HeaderMap>>()?;
     let request = match body {

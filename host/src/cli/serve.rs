@@ -56,12 +56,16 @@ fn greet(running: &Running) {
     if let Some(admin) = running.admin_address {
         output::line(&format!("management API on http://{admin}"));
     }
+    if let Some(token) = &running.fresh_admin_token {
+        let file = host.config.admin_token_file();
+        output::line(&format!("admin token (shown this once, kept in {}): {}", file.display(), token.get()));
+    }
     packs(host);
     endpoints(host);
     for name in host.missing_secrets() {
         let variable = name.to_uppercase().replace('-', "_");
         output::line(&format!(
-            "secret missing: {name} (set HOOKPACK_SECRET_{variable}, or put a file into secrets_dir)"
+            "secret missing: {name} (`hookpack secret set {name}`, HOOKPACK_SECRET_{variable}, or a file in secrets_dir)"
         ));
     }
     if let Some(line) = curl::line(host) {

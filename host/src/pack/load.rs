@@ -11,7 +11,7 @@ use std::{
 use time::OffsetDateTime;
 
 use super::{
-    Pack, Trigger, archive,
+    Declared, Pack, Trigger, archive,
     diagnostics::{Place, Report, Source},
     files::{self, Files, NoFiles},
     loaded::{self, Loaded},
@@ -283,7 +283,7 @@ fn read_pack(
         report.fault(&source.start(), "this pack has no trigger", help);
     }
     let mut policy = policy?;
-    refuse_challenges(&mut policy, &mut triggers);
+    refuse_challenges(&mut policy, triggers.iter_mut());
     Some(Pack {
         reference: manifest.reference.clone()?,
         ref_at: manifest.ref_at.clone()?,
@@ -294,14 +294,16 @@ fn read_pack(
         content_hash: manifest.content_hash,
         endpoint_enabled: manifest.endpoint_enabled,
         policy: Arc::new(policy),
+        declared: Declared { webhook: manifest.webhook.clone().map(Arc::new), start: source.start() },
         triggers: triggers.into_iter().map(Arc::new).collect(),
     })
 }
 
 /// Where one trigger's handshake makes MACs, the others of its pack must not take such for signatures: they may share a
 /// secret.
-fn refuse_challenges(policy: &mut Policy, triggers: &mut [Trigger]) {
+pub(super) fn refuse_challenges<'a>(policy: &mut Policy, triggers: impl Iterator<Item = &'a mut Trigger>) {
     let computes = |policy: &Policy| policy.handshakes.iter().any(Handshake::computes);
+    let triggers: Vec<_> = triggers.collect();
     if computes(policy) || triggers.iter().any(|trigger| computes(&trigger.policy)) {
         policy.verify.refuse_challenges();
         for trigger in triggers {

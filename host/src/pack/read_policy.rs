@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-const KEYS: [&str; 13] = [
+pub(super) const KEYS: [&str; 13] = [
     "enabled",
     "payload_size_limit_kb",
     "ip_allowlist",
@@ -48,7 +48,7 @@ pub(super) fn of_trigger(
     at: &Place,
     report: &mut Report,
 ) -> Option<Policy> {
-    policy([trigger, pack], true, at, report)
+    policy([None, trigger, pack], true, at, report)
 }
 
 /// Reads what a pack's own endpoint demands. Without one, what its triggers inherit need not be complete.
@@ -58,18 +58,43 @@ pub(super) fn of_pack(
     at: &Place,
     report: &mut Report,
 ) -> Option<Policy> {
-    policy([pack, None], endpoint_enabled, at, report)
+    policy([None, None, pack], endpoint_enabled, at, report)
+}
+
+/// The same with what an operator wants on top; `trigger` is none for a pack's own endpoint.
+pub(super) fn of_operator(
+    operator: &Node,
+    trigger: Option<&Node>,
+    pack: Option<&Node>,
+    at: &Place,
+    report: &mut Report,
+) -> Option<Policy> {
+    policy([Some(operator), trigger, pack], true, at, report)
+}
+
+/// Which layer a key's value comes from: `operator`, `pack`, `preset` or `default`; and the value as it is written.
+pub(super) fn source_of(
+    key: &str,
+    [operator, trigger, pack]: [Option<&Node>; 3],
+) -> (&'static str, Option<Node>) {
+    let named = [("operator", operator), ("pack", trigger), ("pack", pack)];
+    let own = |(word, layer): (&'static str, Option<&Node>)| Some((word, Some(layer?.get(key)?.clone())));
+    let preset = || {
+        let name = [operator, trigger, pack].into_iter().flatten().find_map(|layer| layer.get("preset"))?;
+        Some(("preset", Some(presets::get(name.as_str()?)?.webhook.get(key)?.clone())))
+    };
+    named.into_iter().find_map(own).or_else(preset).unwrap_or(("default", None))
 }
 
 fn policy(
-    [trigger, pack]: [Option<&Node>; 2],
+    [operator, trigger, pack]: [Option<&Node>; 3],
     in_use: bool,
     at: &Place,
     report: &mut Report,
 ) -> Option<Policy> {
-    let own = merged(at, [trigger, pack]);
+    let own = merged(at, [operator, trigger, pack]);
     let preset = own.get("preset").and_then(|node| preset(node, report));
-    let node = merged(at, [trigger, pack, preset.map(|preset| &preset.webhook)]);
+    let node = merged(at, [operator, trigger, pack, preset.map(|preset| &preset.webhook)]);
     if let Yaml::Bool(_) = node.value {
         let help = "write `webhook: {enabled: true}`".to_owned();
         report.fault(&node.at, "`webhook` must be a mapping, this is a boolean", help);

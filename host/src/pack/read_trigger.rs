@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Trigger,
+    Declared, Trigger,
     diagnostics::{Place, Report},
     files::Files,
     load::{Manifest, Reader},
@@ -109,6 +109,7 @@ pub(super) fn trigger(
         split: split?,
         matching: matching?,
         policy: Arc::new(policy?),
+        declared: Declared { webhook: table.get("webhook").cloned().map(Arc::new), start: source.start() },
         mapping,
         event_schema,
     };

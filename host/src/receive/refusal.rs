@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{limits::Over, model::Outcome, schema::Violation, verify::Unverified};
+use crate::{limits::Over, model::Outcome, registry::NotAdmitted, schema::Violation, verify::Unverified};
 
 #[derive(Debug)]
 pub struct Refusal {
@@ -60,6 +60,16 @@ impl Refusal {
 
     pub fn unknown_key() -> Self {
         Self::new(StatusCode::NOT_FOUND, Outcome::UnknownKey, "There is no webhook at this URL.")
+    }
+
+    /// To its sender it is as if it had never been.
+    pub fn key_expired() -> Self {
+        Self::unknown_key().logged("the time of this key is over")
+    }
+
+    /// An operator's override and the pack contradict each other: nobody is let through by either.
+    pub fn policy_unfit() -> Self {
+        Self::pack_refused().logged("an override does not fit its pack; `hookpack trigger show` says why")
     }
 
     pub fn paused() -> Self {
@@ -132,8 +142,13 @@ impl Refusal {
         Self::over(over, "over a limit of the host")
     }
 
-    pub fn over_trigger_limit(over: Over) -> Self {
-        Self::over(over, "over the trigger's rate limit")
+    pub fn not_admitted(reason: NotAdmitted) -> Self {
+        match reason {
+            NotAdmitted::Over(over) => Self::over(over, "over the trigger's rate limit"),
+            NotAdmitted::Unknown(reason) => {
+                Self::store_away().logged(format!("what is left of the rate limit can't be told: {reason}"))
+            }
+        }
     }
 
     fn over(over: Over, detail: &str) -> Self {

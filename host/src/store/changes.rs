@@ -28,3 +28,11 @@ pub async fn listen(pool: &PgPool) -> sqlx::Result<PgListener> {
     listener.listen(CHANNEL).await?;
     Ok(listener)
 }
+
+/// Makes everybody else who would seal everything anew wait until the transaction ends.
+pub async fn lock_rotation(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+    sqlx::query!("select pg_advisory_xact_lock(hashtextextended('hookpack.master_key', 0))")
+        .fetch_all(db)
+        .await?;
+    Ok(())
+}

@@ -210,10 +210,15 @@ pub async fn lock_sealed(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<SealedRow>
     .await
 }
 
-/// Another seal around the same key.
-pub async fn reseal(db: impl PgExecutor<'_>, key_id: Uuid, key_sealed: &[u8]) -> sqlx::Result<()> {
-    sqlx::query!("update hookpack.endpoint_key set key_sealed = $2 where id = $1", key_id, key_sealed)
-        .execute(db)
-        .await?;
+/// Other seals around the same keys.
+pub async fn reseal(db: impl PgExecutor<'_>, key_ids: &[Uuid], keys_sealed: &[Vec<u8>]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update hookpack.endpoint_key k set key_sealed = fresh.key_sealed
+         from unnest($1::uuid[], $2::bytea[]) as fresh (id, key_sealed) where k.id = fresh.id",
+        key_ids,
+        keys_sealed,
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }

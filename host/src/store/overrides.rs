@@ -1,6 +1,6 @@
 //! `hookpack.policy_override`: what operators want otherwise than a pack.
 
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +21,19 @@ pub async fn all(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<OverrideRow>> {
     .await
 }
 
-/// The override of one owner, locked until the transaction ends.
-pub async fn lock(db: impl PgExecutor<'_>, owner_ref: &str) -> sqlx::Result<Option<OverrideRow>> {
+/// The override of one owner, if there is one; whoever else would change it waits until the transaction ends.
+pub async fn lock(db: &mut PgConnection, owner_ref: &str) -> sqlx::Result<Option<OverrideRow>> {
+    // Of two who would be the first there is no row to lock.
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('hookpack.policy_override ' || $1, 0))",
+        owner_ref
+    )
+    .fetch_all(&mut *db)
+    .await?;
     sqlx::query_as!(
         OverrideRow,
         r#"select owner_ref, policy::text as "policy!", declared::text as "declared!"
-           from hookpack.policy_override where owner_ref = $1 for update"#,
+           from hookpack.policy_override where owner_ref = $1"#,
         owner_ref,
     )
     .fetch_optional(db)

@@ -67,26 +67,45 @@ pub async fn add(
     name: &str,
     value_sealed: &[u8],
     now: OffsetDateTime,
+    expires_at: Option<OffsetDateTime>,
 ) -> sqlx::Result<i32> {
     sqlx::query_scalar!(
-        "insert into hookpack.secret (id, name, value_sealed, source, version, created_at)
-         select $1, $2, $3, 'operator', 1 + coalesce(max(version), 0), $4 from hookpack.secret where name = $2
+        "insert into hookpack.secret (id, name, value_sealed, source, version, created_at, expires_at)
+         select $1, $2, $3, 'operator', 1 + coalesce(max(version), 0), $4, $5 from hookpack.secret where name = $2
          returning version",
         Uuid::now_v7(),
         name,
         value_sealed,
         now,
+        expires_at,
     )
     .fetch_one(db)
     .await
 }
 
-/// Another seal around the same value.
-pub async fn reseal(db: impl PgExecutor<'_>, id: Uuid, value_sealed: &[u8]) -> sqlx::Result<()> {
-    sqlx::query!("update hookpack.secret set value_sealed = $2 where id = $1", id, value_sealed)
-        .execute(db)
-        .await?;
+/// Other seals around the same values.
+pub async fn reseal(db: impl PgExecutor<'_>, ids: &[Uuid], values_sealed: &[Vec<u8>]) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update hookpack.secret s set value_sealed = fresh.value_sealed
+         from unnest($1::uuid[], $2::bytea[]) as fresh (id, value_sealed) where s.id = fresh.id",
+        ids,
+        values_sealed,
+    )
+    .execute(db)
+    .await?;
     Ok(())
+}
+
+/// How many of the operator's versions of a name are in force at that time.
+pub async fn count(db: impl PgExecutor<'_>, name: &str, at: OffsetDateTime) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "count!" from hookpack.secret
+           where name = $1 and source = 'operator' and (expires_at is null or expires_at > $2)"#,
+        name,
+        at,
+    )
+    .fetch_one(db)
+    .await
 }
 
 /// Forgets every version of a name; how many they were.

@@ -123,6 +123,12 @@ pub struct KeyDecoding {
 }
 
 impl KeyDecoding {
+    /// Key bytes as the text that stands for them; where nothing is encoded, in hex.
+    pub fn text(&self, key: &[u8]) -> String {
+        let prefix = self.strip.as_deref().unwrap_or_default();
+        format!("{prefix}{}", self.decode.unwrap_or(Encoding::Hex).encode(key))
+    }
+
     /// `None` when the secret isn't encoded as declared.
     pub fn key(&self, secret: &[u8]) -> Option<Vec<u8>> {
         let stripped = match &self.strip {

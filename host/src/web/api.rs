@@ -2,11 +2,13 @@
 
 pub(super) mod audit;
 pub(super) mod events;
+pub(super) mod master_key;
 pub(super) mod packs;
 pub(super) mod requests;
+pub(super) mod secrets;
 pub(super) mod tokens;
 pub(super) mod triggers;
-mod webhooks;
+pub(super) mod webhooks;
 
 use std::collections::BTreeMap;
 

@@ -20,7 +20,6 @@ pub(super) struct Caller<S> {
 #[derive(Clone, Debug)]
 pub(super) struct Who {
     pub(super) token_id: Uuid,
-    pub(super) token_hash: [u8; 32],
     pub(super) label: String,
     pub(super) scope: Scope,
     /// `None`: every pack.
@@ -89,19 +88,7 @@ impl Who {
         }
         // The table knows no other words.
         let scope = Scope::from_word(&row.scope).unwrap_or(Scope::Read);
-        Ok(Self {
-            token_id: row.id,
-            token_hash,
-            label: row.label,
-            scope,
-            pack_refs: row.pack_refs,
-            source_ip,
-        })
-    }
-
-    /// Whether the token is still good: for what goes on after the answer has begun.
-    pub(super) async fn is_still_there(&self, host: &Host) -> Result<bool, sqlx::Error> {
-        Ok(tokens::find(&host.pool, &self.token_hash, host.clock.now()).await?.is_some())
+        Ok(Self { token_id: row.id, label: row.label, scope, pack_refs: row.pack_refs, source_ip })
     }
 
     /// Whether the token reaches what belongs to a pack: the pack's ref, or that of one of its triggers.

@@ -29,6 +29,12 @@ pub(super) async fn readyz(State(host): State<Arc<Host>>) -> (StatusCode, Json<V
         let plural = if faults == 1 { "" } else { "s" };
         reasons.push(format!("pack {name} {what}: {faults} fault{plural}{}", runs.unwrap_or_default()));
     }
+    reasons.extend(
+        host.registry
+            .load()
+            .override_faults()
+            .map(|(owner, _)| format!("override of {owner} does not fit its pack")),
+    );
     reasons.extend(host.missing_secrets().iter().map(|name| format!("secret missing: {name}")));
     if let Err(error) = host.database_answers().await {
         tracing::warn!(%error, "not ready");

@@ -7,10 +7,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use super::{
-    Data, Failures, data,
-    webhooks::{self, Webhook},
-};
+use super::{Data, Failures, data};
 use crate::{
     host::{Host, Watching},
     pack::{Removed, Standing, diagnostics},
@@ -128,18 +125,6 @@ pub(in crate::web) async fn get(
     }
     let went = registry.loaded.removed.get(&reference);
     went.map(|went| data(Pack::removed(&reference, went))).ok_or_else(unknown)
-}
-
-/// The state and URLs of a pack's own endpoint, and the policy in force.
-#[utoipa::path(get, path = "/api/v1/packs/{ref}/webhooks", tag = "webhooks", params(("ref" = String, Path)),
-    responses((status = 200, body = Data<Webhook>), Failures))]
-pub(in crate::web) async fn webhooks(
-    caller: Caller<Read>,
-    State(host): State<Arc<Host>>,
-    Named(reference): Named<String>,
-) -> Result<Json<Data<Webhook>>, ApiError> {
-    let target = webhooks::pack(&host, &caller.who, &reference)?;
-    Ok(data(webhooks::shown(&host, &caller.who, &target)))
 }
 
 fn all(host: &Host, who: &Who) -> Packs {

@@ -7,10 +7,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use super::{
-    Data, Failures, data,
-    webhooks::{self, Webhook},
-};
+use super::{Data, Failures, data, webhooks};
 use crate::{
     host::Host,
     mapping::Mapping,
@@ -83,18 +80,6 @@ pub(in crate::web) async fn get(
     let trigger = registry.trigger(&reference).filter(|_| caller.who.reaches(&reference));
     let trigger = trigger.ok_or_else(|| ApiError::NotFound(format!("trigger {reference}")))?;
     Ok(data(Trigger::of(&host, &registry, &caller.who, trigger)))
-}
-
-/// The state and URLs of a trigger's endpoint, and the policy in force.
-#[utoipa::path(get, path = "/api/v1/triggers/{ref}/webhooks", tag = "webhooks",
-    params(("ref" = String, Path)), responses((status = 200, body = Data<Webhook>), Failures))]
-pub(in crate::web) async fn webhooks(
-    caller: Caller<Read>,
-    State(host): State<Arc<Host>>,
-    Named(reference): Named<String>,
-) -> Result<Json<Data<Webhook>>, ApiError> {
-    let target = webhooks::trigger(&host, &caller.who, &reference)?;
-    Ok(data(webhooks::shown(&host, &caller.who, &target)))
 }
 
 impl Trigger {

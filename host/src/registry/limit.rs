@@ -1,0 +1,105 @@
+//! The rate limit of one trigger or pack endpoint, exact over all hosts of a database. Only authentic requests count.
+//!
+//! What is left stands in the database. A host takes some of it at a time, more while many requests come, never more than
+//! a twentieth of the limit, and gives back what it has not used for a while. So no more requests are let through than the
+//! limit allows; one that another host would have had room for may be refused, (hosts - 1) twentieths early at most.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use tokio::{sync::Mutex, time::timeout};
+
+use crate::{
+    clock::Clock,
+    config::RateLimit,
+    limits::Over,
+    store::rate_limits::{self, Taken},
+};
+
+/// Why a request is not let through.
+#[derive(Debug)]
+pub enum NotAdmitted {
+    Over(Over),
+    /// What is left can't be told: the database is away.
+    Unknown(String),
+}
+
+#[derive(Debug)]
+pub struct TriggerLimit {
+    owner_ref: String,
+    limit: RateLimit,
+    pool: PgPool,
+    clock: Clock,
+    lease: Mutex<Lease>,
+}
+
+/// What this host has of the limit.
+#[derive(Debug)]
+struct Lease {
+    left: i64,
+    /// Taken so lately that it need not be given back.
+    until: OffsetDateTime,
+    /// Nothing is left anywhere until then.
+    over_until: OffsetDateTime,
+    /// How much to take the next time.
+    share: i64,
+}
+
+/// A share is at most this part of the limit, and is given back after this part of the window.
+const PARTS: u32 = 20;
+const STORE_WAIT: Duration = Duration::from_secs(2);
+
+impl TriggerLimit {
+    pub fn new(owner_ref: &str, limit: RateLimit, pool: &PgPool, clock: &Clock) -> Self {
+        let past = OffsetDateTime::UNIX_EPOCH;
+        let lease = Mutex::new(Lease { left: 0, until: past, over_until: past, share: 1 });
+        Self { owner_ref: owner_ref.to_owned(), limit, pool: pool.clone(), clock: clock.clone(), lease }
+    }
+
+    pub async fn admit(&self) -> Result<(), NotAdmitted> {
+        // One at a time asks the database: the others wait for its answer.
+        let mut lease = self.lease.lock().await;
+        let now = self.clock.now();
+        if lease.left > 0 && now < lease.until {
+            lease.left -= 1;
+            return Ok(());
+        }
+        if now < lease.over_until {
+            return Err(NotAdmitted::Over(Over::after((lease.over_until - now).unsigned_abs())));
+        }
+        let share_max = i64::from((self.limit.requests.get() / PARTS).max(1));
+        let used_up = lease.left == 0 && now < lease.until;
+        lease.share = if used_up { (lease.share * 2).min(share_max) } else { (lease.share / 2).max(1) };
+        let Taken { requests, wait_seconds } = self.take(lease.share, lease.left).await?;
+        let life = Duration::from_secs(self.limit.window_seconds.get().into()) / PARTS;
+        (lease.left, lease.until) = (requests, now + life);
+        if requests == 0 {
+            let wait = Duration::try_from_secs_f64(wait_seconds).unwrap_or_default();
+            lease.over_until = now + wait;
+            return Err(NotAdmitted::Over(Over::after(wait)));
+        }
+        lease.left -= 1;
+        Ok(())
+    }
+
+    async fn take(&self, wanted: i64, returned: i64) -> Result<Taken, NotAdmitted> {
+        // Hosts' clocks differ: what they share goes by the database's, unless a test holds the time.
+        let now = match &self.clock {
+            Clock::System => None,
+            Clock::Held(_) => Some(self.clock.now()),
+        };
+        let taking = async {
+            let take = || rate_limits::take(&self.pool, &self.owner_ref, self.limit, wanted, returned, now);
+            if let Some(taken) = take().await? {
+                return Ok(taken);
+            }
+            rate_limits::begin(&self.pool, &self.owner_ref, self.limit).await?;
+            take().await?.ok_or(sqlx::Error::RowNotFound)
+        };
+        match timeout(STORE_WAIT, taking).await {
+            Ok(taken) => taken.map_err(|error| NotAdmitted::Unknown(error.to_string())),
+            Err(_) => Err(NotAdmitted::Unknown("the database does not answer".to_owned())),
+        }
+    }
+}

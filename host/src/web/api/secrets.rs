@@ -1,0 +1,170 @@
+//! `/api/v1/secrets`: values go in, and never come out.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Data, Failures, data};
+use crate::{
+    host::Host,
+    operate::secrets::{self, Known, Set},
+    secret::{Origin, SecretText, SecretValue, StoredSecret},
+    web::{
+        auth::{Caller, Read, Write},
+        error::ApiError,
+        extract::{Named, Sent},
+    },
+};
+
+/// A secret that a policy names or the host keeps, without its value.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct Secret {
+    name: String,
+    /// Whether there is a value for it.
+    provided: bool,
+    /// Who provides it; null: nobody.
+    origin: Option<Origin>,
+    /// The stored versions, the newest first.
+    versions: Vec<Version>,
+    /// Triggers and packs whose policies name it.
+    used_by: Vec<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the names of the API")]
+struct Version {
+    id: Uuid,
+    version: i32,
+    origin: Origin,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    /// The end of a replaced version's grace time.
+    #[serde(with = "time::serde::rfc3339::option")]
+    expires_at: Option<OffsetDateTime>,
+    /// False: another master key sealed it.
+    readable: bool,
+}
+
+/// A value that is to count.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct NewValue {
+    /// As the sender has it; a public key as PEM, several keys as a JWK set.
+    #[schema(value_type = String)]
+    value: SecretText,
+    /// For how long the versions before it still count.
+    #[serde(default)]
+    grace_seconds: u32,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct Rotation {
+    /// For how long the versions before it still count. Default: a day.
+    #[serde(default = "a_day")]
+    grace_seconds: u32,
+}
+
+/// A version that has been made.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct SetSecret {
+    name: String,
+    version: i32,
+    /// Until when the versions before it count; null: they don't.
+    #[serde(with = "time::serde::rfc3339::option")]
+    old_until: Option<OffsetDateTime>,
+}
+
+/// A value that has been made up.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct RotatedSecret {
+    name: String,
+    version: i32,
+    /// Shown this once: for the sender.
+    value: String,
+    #[serde(with = "time::serde::rfc3339::option")]
+    old_until: Option<OffsetDateTime>,
+}
+
+const fn a_day() -> u32 {
+    86_400
+}
+
+/// Every secret that a policy names or the host keeps.
+#[utoipa::path(get, path = "/api/v1/secrets", tag = "secrets",
+    responses((status = 200, body = Data<Vec<Secret>>), Failures))]
+pub(in crate::web) async fn list(
+    caller: Caller<Read>,
+    State(host): State<Arc<Host>>,
+) -> Result<Json<Data<Vec<Secret>>>, ApiError> {
+    caller.who.needs_all_packs()?;
+    let known = secrets::known(&host).await?;
+    let stored = host.stored.load();
+    let secret = |Known { name, origin, values, used_by }: Known| {
+        let versions = stored.of(&name).map(Version::of).collect();
+        Secret { provided: values > 0, origin, versions, used_by, name }
+    };
+    Ok(data(known.into_iter().map(secret).collect::<Vec<_>>()))
+}
+
+/// Makes a value the newest version of a secret.
+#[utoipa::path(put, path = "/api/v1/secrets/{name}", tag = "secrets", params(("name" = String, Path)),
+    request_body = NewValue, responses((status = 200, body = Data<SetSecret>), Failures))]
+pub(in crate::web) async fn put(
+    caller: Caller<Write>,
+    State(host): State<Arc<Host>>,
+    Named(name): Named<String>,
+    Sent(NewValue { value, grace_seconds }): Sent<NewValue>,
+) -> Result<Json<Data<SetSecret>>, ApiError> {
+    caller.who.needs_all_packs()?;
+    let (value, grace) = (SecretValue::new(value.get()), Duration::seconds(grace_seconds.into()));
+    let Set { version, old_until } = secrets::set(&host, &caller.who.actor(), &name, &value, grace).await?;
+    Ok(data(SetSecret { name, version, old_until }))
+}
+
+/// Makes a value up, in the form that its policies want, and shows it, once.
+#[utoipa::path(post, path = "/api/v1/secrets/{name}/rotate", tag = "secrets", params(("name" = String, Path)),
+    request_body = Rotation, responses((status = 200, body = Data<RotatedSecret>), Failures))]
+pub(in crate::web) async fn rotate(
+    caller: Caller<Write>,
+    State(host): State<Arc<Host>>,
+    Named(name): Named<String>,
+    Sent(Rotation { grace_seconds }): Sent<Rotation>,
+) -> Result<Json<Data<RotatedSecret>>, ApiError> {
+    caller.who.needs_all_packs()?;
+    let grace = Duration::seconds(grace_seconds.into());
+    let (value, Set { version, old_until }) =
+        secrets::rotate(&host, &caller.who.actor(), &name, grace).await?;
+    let value = String::from_utf8_lossy(value.bytes()).into_owned();
+    Ok(data(RotatedSecret { name, version, value, old_until }))
+}
+
+/// Forgets every stored version of a secret.
+#[utoipa::path(delete, path = "/api/v1/secrets/{name}", tag = "secrets", params(("name" = String, Path)),
+    responses((status = 204), Failures))]
+pub(in crate::web) async fn remove(
+    caller: Caller<Write>,
+    State(host): State<Arc<Host>>,
+    Named(name): Named<String>,
+) -> Result<StatusCode, ApiError> {
+    caller.who.needs_all_packs()?;
+    secrets::remove(&host, &caller.who.actor(), &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl Version {
+    fn of(secret: &StoredSecret) -> Self {
+        Self {
+            id: secret.id,
+            version: secret.version,
+            origin: secret.origin,
+            created_at: secret.created_at,
+            expires_at: secret.expires_at,
+            readable: secret.value.is_some(),
+        }
+    }
+}
