@@ -232,11 +232,15 @@ async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
 
 async fn refresh_secrets(host: Arc<Host>) {
     let mut ticks = interval(SECRETS_INTERVAL);
+    let mut told = None;
     loop {
         ticks.tick().await;
-        if let Err(error) = host.reread_master_key().await {
-            tracing::warn!(error = %format!("{error:#}"), "the file of the master key can't be read; the one before counts");
+        // Said once: it may stay so for long.
+        let fault = host.reread_master_key().await.err().map(|error| format!("{error:#}"));
+        if let Some(fault) = fault.as_ref().filter(|_| told != fault) {
+            tracing::warn!(fault, "the file of the master key can't be read; the one before counts");
         }
+        told = fault;
         // The database may be away: what is known stays known.
         if let Err(error) = host.load_stored_secrets().await {
             tracing::debug!(error = %format!("{error:#}"), "secrets of the database can't be read");

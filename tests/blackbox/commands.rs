@@ -92,7 +92,8 @@ fn what_serve_prints_is_what_one_needs_next() {
         "pack myapp 1.0.0: 1 trigger",
         "is refused:",
         "broken/pack.yaml:3:1: unknown key `versoin` in `pack.yaml`",
-        "secret missing: github_webhook (set HOOKPACK_SECRET_GITHUB_WEBHOOK",
+        "secret missing: github_webhook (`hookpack secret set github_webhook`, HOOKPACK_SECRET_GITHUB_WEBHOOK",
+        "admin token (shown this once",
     ] {
         assert!(said.contains(part), "no `{part}` in:\n{said}");
     }
