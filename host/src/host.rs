@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::Serialize;
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -37,6 +37,8 @@ use crate::{
 
 /// A database that takes longer to say a word can't be counted on.
 const READY_WAIT: Duration = Duration::from_secs(2);
+/// For what operators changed to be read.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(20);
 
 pub struct Host {
     pub config: Config,
@@ -49,6 +51,8 @@ pub struct Host {
     /// Secrets of the database, opened.
     pub stored: ArcSwap<StoredSecrets>,
     pub master_key: MasterKey,
+    /// Why its file can't be read.
+    pub master_key_fault: ArcSwapOption<String>,
     pub limits: HostLimits,
     /// Which requests of strangers get a row in the request log.
     pub strangers: Sampler,
@@ -63,6 +67,8 @@ pub struct Host {
     pub looks: mpsc::Sender<oneshot::Sender<()>>,
     /// Held while secrets are looked up and put in place: of two who do, the later one knows the newer packs.
     pub refreshing: Mutex<()>,
+    /// Held while secrets of the database are read and put in place.
+    pub loading_secrets: tokio::sync::Mutex<()>,
     /// Held from looking at the registry to putting another in its place.
     pub rebuilding: tokio::sync::Mutex<()>,
     /// The change of an operator's that is in force here, with all before it.
@@ -149,13 +155,18 @@ impl Host {
 
     /// Has everything in force that operators changed, wherever they did.
     pub async fn catch_up(self: &Arc<Self>) -> Result<()> {
+        timeout(CATCH_UP_WAIT, self.caught_up()).await.context("the database does not answer")?
+    }
+
+    async fn caught_up(self: &Arc<Self>) -> Result<()> {
         let _turn = self.rebuilding.lock().await;
         // Read first: what is read after it is as new as that, or newer.
         let version = changes::version(&self.pool).await?;
         if self.caught_up_with.load(Ordering::Acquire) == version {
             return Ok(());
         }
-        self.reread_master_key().await?;
+        // A file that can't be read was told of: the key in use counts.
+        self.reread_master_key().await.ok();
         self.load_stored_secrets().await?;
         let before = self.registry.load_full();
         let registry = Registry::build(before.loaded.clone(), &before, true, self.keyring()).await?;
@@ -170,6 +181,8 @@ impl Host {
 
     /// Reads the secrets of the database again.
     pub async fn load_stored_secrets(&self) -> Result<()> {
+        // Who reads later puts into place later.
+        let _turn = self.loading_secrets.lock().await;
         let before = self.stored.load_full();
         let stored = stored_secrets(&self.pool, &self.master_key, self.clock.now(), &before).await?;
         if *before != stored {
@@ -182,7 +195,16 @@ impl Host {
     pub async fn reread_master_key(&self) -> Result<()> {
         let master_key = self.master_key.clone();
         // A file is read: that may wait for a disk.
-        if spawn_blocking(move || master_key.reread()).await.context("reading the master key")?? {
+        let read = spawn_blocking(move || master_key.reread()).await.context("reading the master key")?;
+        let fault = read.as_ref().err().map(|error| Arc::new(format!("{error:#}")));
+        // Said once: it may stay so for long.
+        if let Some(fault) =
+            fault.as_ref().filter(|fault| self.master_key_fault.load().as_ref() != Some(fault))
+        {
+            tracing::warn!(%fault, "the file of the master key can't be read; the one before counts");
+        }
+        self.master_key_fault.store(fault);
+        if read? {
             tracing::info!("the file of the master key has changed");
         }
         Ok(())
@@ -194,8 +216,13 @@ impl Host {
         if origin.is_some() {
             return Ok(false);
         }
+        let mut transaction = self.pool.begin().await?;
+        changes::lock_sealing(&mut *transaction).await?;
         let sealed = self.master_key.seal(value.bytes(), secret_seal(name))?;
-        let first = secrets::keep_brought(&self.pool, name, &sealed, self.clock.now()).await?;
+        let first = secrets::keep_brought(&mut *transaction, name, &sealed, self.clock.now()).await?;
+        // The first signed delivery may go to another host.
+        changes::tell(&mut *transaction).await?;
+        transaction.commit().await?;
         self.load_stored_secrets().await?;
         self.refresh_secrets();
         tracing::info!(name, first, "a handshake brought a secret");

@@ -37,10 +37,13 @@ pub struct Actor {
 pub enum Denied {
     NotFound(String),
     BadRequest(String),
+    Forbidden(String),
     /// It contradicts how things are.
     Conflict(String),
     /// A policy that can't be.
     Invalid(Report),
+    /// It is done, and is not in force here yet: the database went away in between.
+    NotInForce,
     Store(sqlx::Error),
     Internal(anyhow::Error),
 }
@@ -93,8 +96,16 @@ async fn commit(
     changes::tell(&mut *transaction).await?;
     transaction.commit().await?;
     // It is done, whatever happens now: who is away from the database for a moment catches up later.
-    if let Err(error) = host.catch_up().await {
+    host.catch_up().await.map_err(|error| {
         tracing::warn!(error = %format!("{error:#}"), "a change is not in force here yet");
-    }
+        Denied::NotInForce
+    })
+}
+
+/// Before something is sealed in a transaction: with the key that seals now, which stays it until the end of that.
+async fn lock_sealing(host: &Host, db: &mut PgConnection) -> Result<(), Denied> {
+    changes::lock_sealing(db).await?;
+    // Another host may have rotated it just now; a file that can't be read was told of, and the key in use counts.
+    host.reread_master_key().await.ok();
     Ok(())
 }

@@ -161,6 +161,13 @@ impl Registry {
                 Arc::new(keys::endpoint(row, target.clone(), limit, closed, keyring.master_key)),
             ));
         }
+        let (unreadable, unreadable_before) = (unreadable(&endpoints), unreadable(&before.endpoints));
+        if unreadable > unreadable_before {
+            tracing::warn!(
+                keys = unreadable,
+                "endpoint keys were sealed with another master key: they work, but their URLs can't be shown here"
+            );
+        }
         let idle = keys::idle(&loaded);
         let refused = if idle == before.idle && !afresh {
             before.refused.clone()
@@ -249,6 +256,11 @@ async fn stored_overrides(pool: &PgPool, before: &Registry) -> Result<Arc<Overri
     let rows = overrides::all(pool).await?;
     let stored: Overrides = rows.into_iter().map(|row| (row.owner_ref.clone(), row)).collect();
     Ok(if stored == *before.overrides { before.overrides.clone() } else { Arc::new(stored) })
+}
+
+/// How many keys another master key has sealed.
+fn unreadable(endpoints: &HashMap<String, Vec<Hashed>>) -> usize {
+    endpoints.values().flatten().filter(|(_, endpoint)| endpoint.key.is_none()).count()
 }
 
 /// An endpoint under the hash of its key.

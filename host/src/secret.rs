@@ -8,7 +8,7 @@ mod stored;
 use std::{collections::HashMap, fmt, path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
 pub use self::{
@@ -63,8 +63,47 @@ impl Secrets {
 }
 
 /// A secret among the settings: read like any text, never written.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SecretText(String);
+
+impl<'de> Deserialize<'de> for SecretText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_string(TextVisitor).map(Self)
+    }
+}
+
+/// As for any text, but for its errors: the library's would quote what it found.
+struct TextVisitor;
+
+impl de::Visitor<'_> for TextVisitor {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<String, E> {
+        Err(E::custom(UNQUOTED))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<String, E> {
+        Err(E::custom(UNQUOTED))
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<String, E> {
+        Err(E::custom(UNQUOTED))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<String, E> {
+        Err(E::custom(UNQUOTED))
+    }
+}
+
+const UNQUOTED: &str = "this is no text: put it into quotes";
 
 impl SecretText {
     pub fn new(text: impl Into<String>) -> Self {

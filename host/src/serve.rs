@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use sqlx::PgPool;
 use tokio::{
     net::TcpListener,
@@ -119,6 +119,7 @@ impl Running {
             sources,
             stored: ArcSwap::from_pointee(stored),
             master_key,
+            master_key_fault: ArcSwapOption::empty(),
             ingest,
             pool,
             fetcher: Fetcher::new(config.pinned_urls.clone())?,
@@ -126,6 +127,7 @@ impl Running {
             watching: ArcSwap::default(),
             looks,
             refreshing: Mutex::default(),
+            loading_secrets: tokio::sync::Mutex::default(),
             rebuilding: tokio::sync::Mutex::default(),
             caught_up_with: AtomicI64::new(version),
             clock,
@@ -232,15 +234,10 @@ async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
 
 async fn refresh_secrets(host: Arc<Host>) {
     let mut ticks = interval(SECRETS_INTERVAL);
-    let mut told = None;
     loop {
         ticks.tick().await;
-        // Said once: it may stay so for long.
-        let fault = host.reread_master_key().await.err().map(|error| format!("{error:#}"));
-        if let Some(fault) = fault.as_ref().filter(|_| told != fault) {
-            tracing::warn!(fault, "the file of the master key can't be read; the one before counts");
-        }
-        told = fault;
+        // What is wrong with it was told.
+        host.reread_master_key().await.ok();
         // The database may be away: what is known stays known.
         if let Err(error) = host.load_stored_secrets().await {
             tracing::debug!(error = %format!("{error:#}"), "secrets of the database can't be read");
@@ -256,19 +253,25 @@ async fn refresh_secrets(host: Arc<Host>) {
 /// What an operator tells any host is in force here within a moment: hosts are told, and ask every second in case they
 /// were not.
 async fn follow_changes(host: Arc<Host>) {
+    let mut told = false;
     loop {
         let followed = async {
             let mut listener = changes::listen(&host.pool).await?;
             loop {
                 host.catch_up().await?;
+                told = false;
                 // Nothing within a second is as good a reason to look.
-                if let Ok(told) = timeout(CHANGES_INTERVAL, listener.recv()).await {
-                    told?;
+                if let Ok(heard) = timeout(CHANGES_INTERVAL, listener.recv()).await {
+                    heard?;
                 }
             }
         };
         let Err::<Infallible, anyhow::Error>(error) = followed.await;
-        tracing::debug!(error = %format!("{error:#}"), "changes can't be followed: the database is away");
+        // Said once: a database may be away for long.
+        if !told {
+            tracing::warn!(error = %format!("{error:#}"), "what operators change elsewhere can't be seen for now");
+        }
+        told = true;
         sleep(CHANGES_INTERVAL).await;
     }
 }

@@ -75,7 +75,11 @@ impl Database {
         }
         let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(Duration::from_secs(5));
         let pool = pool
-            .connect_with(self.options.clone().options([("statement_timeout", "30s")]))
+            .connect_with(
+                self.options
+                    .clone()
+                    .options([("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "30s")]),
+            )
             .await
             .context("can't connect to the database")?;
         Ok(pool)

@@ -108,6 +108,28 @@ async fn further_keys_open_the_same_endpoint_until_they_end() {
 }
 
 #[tokio::test]
+async fn a_key_is_ended_while_its_pack_is_away_too() {
+    let host = Setup::new(&[("one/triggers/any.yaml", OPEN)]).start().await;
+    let path = "/api/v1/triggers/one.any/webhooks";
+    let further =
+        host.ask("POST", &format!("{path}/keys"), json!({"label": "leaked"})).await.json()["data"].clone();
+    let main = host.url("one.any");
+    std::fs::rename(host.packs().join("one"), host.folder.path().join("away")).unwrap();
+    assert_eq!(host.api_post("/api/v1/packs/reload").await.status, 200);
+    let id = further["id"].as_str().unwrap();
+    assert_eq!(host.ask("DELETE", &format!("{path}/keys/{id}"), Value::Null).await.status, 204);
+    assert_eq!(act(&host, "triggers/one.any", "enable").await.status, 404);
+    assert_eq!(act(&host, "triggers/one.any", "disable").await.status, 204);
+    assert_eq!(act(&host, "triggers/one.any", "disable").await.status, 404);
+    std::fs::rename(host.folder.path().join("away"), host.packs().join("one")).unwrap();
+    assert_eq!(host.api_post("/api/v1/packs/reload").await.status, 200);
+    for url in [json!(main), further["webhook_url"].clone()] {
+        assert_eq!(heard(&host, &url).await, 404);
+    }
+    host.stop().await;
+}
+
+#[tokio::test]
 async fn what_a_key_may_be_is_told() {
     let host = Setup::new(&[("one/triggers/any.yaml", OPEN)]).start().await;
     for (body, told) in [

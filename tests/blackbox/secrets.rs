@@ -149,6 +149,8 @@ async fn a_value_shows_nowhere() {
     let wrong = put(&host, "acme", json!({"value": VALUE, "grace": 1})).await;
     assert_eq!(wrong.status, 400);
     assert!(!wrong.text.contains(VALUE), "{}", wrong.text);
+    let wrong = put(&host, "acme", json!({"value": [VALUE]})).await;
+    assert!(wrong.status == 400 && !wrong.text.contains(VALUE), "{}", wrong.text);
     let wrong = put(&host, "acme", json!([VALUE])).await;
     assert!(wrong.status == 400 && !wrong.text.contains(VALUE), "{}", wrong.text);
     host.stop().await;
@@ -164,6 +166,7 @@ async fn what_a_secret_may_be_is_told() {
         ("..%2Fx", json!({"value": "x"}), "can't be the name of a secret"),
         ("acme", json!({}), "missing field `value`"),
         ("acme", json!({"value": ""}), "`value` has 1 to"),
+        ("acme", json!({"value": 12_345_678}), "put it into quotes"),
         ("acme", json!({"value": "x".repeat(70_000)}), "`value` has 1 to"),
         ("acme", json!({"value": "x", "grace_seconds": 4_000_000_000_u32}), "`grace_seconds`"),
         ("acme", json!({"value": "x", "grace_seconds": -1}), "`grace_seconds`"),
@@ -183,6 +186,50 @@ async fn what_a_secret_may_be_is_told() {
         assert_eq!(answer.status, 403, "{}", answer.text);
     }
     host.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_bound_to_a_pack_reaches_no_other_packs_secret() {
+    let host = acme().await;
+    let bound = host.token("write", Some(&["acme"])).await;
+    for body in [json!({"secrets": ["theirs"]}), json!({"handshake": []})] {
+        let answer = host.ask_as(&bound, "PATCH", "/api/v1/triggers/acme.push/webhooks", body).await;
+        assert_eq!(answer.status, 403, "{}", answer.text);
+    }
+    let answer =
+        host.ask_as(&bound, "PATCH", "/api/v1/triggers/acme.push/webhooks", json!({"secrets": null})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn two_hosts_that_rotate_the_master_key_at_once_lose_nothing() {
+    let database = crate::harness::TestDatabase::new().await;
+    let one = Setup::new(&[("acme/triggers/push.yaml", GITHUB)]).start_on(&database).await;
+    let mut other = Setup::new(&[("acme/triggers/push.yaml", GITHUB)]);
+    other.config.master_key_file = Some(one.folder.path().join("data/master-key"));
+    let two = other.start_on(&database).await;
+    put(&one, "acme", json!({"value": VALUE})).await;
+    let rotate = async |host: &TestHost| {
+        let answer = host.ask("POST", "/api/v1/master-key/rotate", Value::Null).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(answer.json()["data"]["unreadable"], 0);
+    };
+    for _ in 0..5 {
+        tokio::join!(rotate(&one), rotate(&two), rotate(&one), rotate(&two));
+    }
+    for host in [&one, &two] {
+        let answer = host.ask("POST", "/api/v1/master-key/reseal", Value::Null).await;
+        assert_eq!(answer.json()["data"], json!({"endpoint_keys": 1, "secrets": 1, "unreadable": 0}));
+    }
+    // Also for who knows nothing but the file.
+    let mut other = Setup::new(&[("acme/triggers/push.yaml", GITHUB)]);
+    other.config.master_key_file = Some(one.folder.path().join("data/master-key"));
+    let three = other.start_on(&database).await;
+    assert_eq!(signed(&three, VALUE).await, 200);
+    for host in [one, two, three] {
+        host.stop().await;
+    }
 }
 
 #[tokio::test]
@@ -233,10 +280,21 @@ async fn a_key_put_in_front_by_hand_is_taken_and_seals_anew() {
         0
     );
     assert_eq!(signed(&host, VALUE).await, 200);
-    // A file that is broken changes nothing.
+    // A file that is broken changes nothing, is told, and keeps nobody from anything else.
     fs::write(&file, "broken\n").unwrap();
-    assert!(host.ask("POST", "/api/v1/master-key/reseal", Value::Null).await.status >= 400);
+    assert_eq!(host.ask("POST", "/api/v1/master-key/reseal", Value::Null).await.status, 409);
     assert_eq!(signed(&host, VALUE).await, 200);
+    assert!(host.api("/readyz").await.text.contains("master key"));
+    let paused = host.ask("POST", "/api/v1/triggers/acme.push/webhooks/pause", Value::Null).await;
+    assert_eq!((paused.status, signed(&host, VALUE).await), (200, 403));
+    // A file that has lost the key that seals is not written over.
+    fs::write(&file, format!("{}\n", "cd".repeat(32))).unwrap();
+    let rotated = host.ask("POST", "/api/v1/master-key/rotate", Value::Null).await;
+    assert!(rotated.status == 200 && rotated.json()["data"]["unreadable"] == 2, "{}", rotated.text);
+    fs::write(&file, format!("{}\n{}\n", fs::read_to_string(&file).unwrap().trim(), "ab".repeat(32)))
+        .unwrap();
+    let resealed = host.ask("POST", "/api/v1/master-key/reseal", Value::Null).await;
+    assert_eq!(resealed.json()["data"], json!({"endpoint_keys": 1, "secrets": 1, "unreadable": 0}));
     host.stop().await;
 }
 

@@ -33,14 +33,18 @@ pub async fn rotate(host: &Arc<Host>, actor: &Actor) -> Result<Resealed, Denied>
     let mut transaction = host.pool.begin().await?;
     // Of hosts that share the file and are asked at once, one after the other.
     changes::lock_rotation(&mut *transaction).await?;
-    host.reread_master_key().await?;
+    host.reread_master_key().await.map_err(told)?;
     let master_key = host.master_key.clone();
     written(move || master_key.renew()).await?;
     let resealed = sealed_anew(host, &mut transaction).await?;
     finish(host, actor, transaction, "master_key.rotate", resealed).await?;
     if resealed.unreadable == 0 {
+        // The file is one for all who share it: nobody may write to it meanwhile.
+        let mut transaction = host.pool.begin().await?;
+        changes::lock_rotation(&mut *transaction).await?;
         let master_key = host.master_key.clone();
         written(move || master_key.retire()).await?;
+        transaction.commit().await?;
     }
     Ok(resealed)
 }
@@ -49,7 +53,7 @@ pub async fn rotate(host: &Arc<Host>, actor: &Actor) -> Result<Resealed, Denied>
 pub async fn reseal(host: &Arc<Host>, actor: &Actor) -> Result<Resealed, Denied> {
     let mut transaction = host.pool.begin().await?;
     changes::lock_rotation(&mut *transaction).await?;
-    host.reread_master_key().await?;
+    host.reread_master_key().await.map_err(told)?;
     let resealed = sealed_anew(host, &mut transaction).await?;
     finish(host, actor, transaction, "master_key.reseal", resealed).await?;
     Ok(resealed)
@@ -57,12 +61,16 @@ pub async fn reseal(host: &Arc<Host>, actor: &Actor) -> Result<Resealed, Denied>
 
 async fn written(write: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Result<(), Denied> {
     let writing = tokio::task::spawn_blocking(write).await;
-    let told = |error| Denied::Conflict(format!("The file of the master key can't be written: {error:#}."));
     writing.map_err(|error| Denied::Internal(error.into()))?.map_err(told)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
+fn told(error: anyhow::Error) -> Denied {
+    Denied::Conflict(format!("The file of the master key is not as it should be: {error:#}."))
+}
+
 async fn sealed_anew(host: &Host, transaction: &mut Transaction<'_, Postgres>) -> Result<Resealed, Denied> {
-    let master_key = &host.master_key;
+    let (master_key, now) = (&host.master_key, host.clock.now());
     let mut resealed = Resealed::default();
     let (mut ids, mut seals) = (Vec::new(), Vec::new());
     for row in endpoints::lock_sealed(&mut **transaction).await? {
@@ -78,7 +86,8 @@ async fn sealed_anew(host: &Host, transaction: &mut Transaction<'_, Postgres>) -
     let (mut ids, mut seals) = (Vec::new(), Vec::new());
     for row in secrets::lock_all(&mut **transaction).await? {
         let Some(plain) = master_key.open(&row.value_sealed, secret_seal(&row.name)) else {
-            resealed.unreadable += 1;
+            // One whose time is over is nobody's loss.
+            resealed.unreadable += usize::from(row.expires_at.is_none_or(|at| at > now));
             continue;
         };
         ids.push(row.id);

@@ -15,14 +15,19 @@ use crate::{
     store::overrides::{self, OverrideRow},
 };
 
-/// Puts these keys of `webhook` on top of the pack's; `null` goes back to what the pack says.
+/// Puts these keys of `webhook` on top of the pack's; `null` goes back to what the pack says. `is_bound`: the token reaches
+/// some packs alone.
 pub async fn patch(
     host: &Arc<Host>,
     actor: &Actor,
     target: &Target,
     patch: Map<String, Value>,
+    is_bound: bool,
 ) -> Result<(), Denied> {
     let patch = renamed(patch)?;
+    if is_bound {
+        not_of_others(&patch)?;
+    }
     if patch.is_empty() {
         return Ok(());
     }
@@ -57,6 +62,19 @@ pub async fn patch(
     }
     let detail = json!({"set": patch, "before": before});
     commit(host, transaction, actor, Trail { action: "webhook.override", subject: owner_ref, detail }).await
+}
+
+/// Secrets are every pack's: who is bound to some packs must not name those of the others.
+fn not_of_others(patch: &Map<String, Value>) -> Result<(), Denied> {
+    match patch
+        .iter()
+        .find(|(key, value)| ["secrets", "handshake"].contains(&key.as_str()) && !value.is_null())
+    {
+        Some((key, _)) => Err(Denied::Forbidden(format!(
+            "`{key}` names secrets, which are not one pack's alone: this needs a token that is not bound to packs."
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The keys by their names in a pack.

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Actor, Denied, Trail, commit, tokens::is_label};
+use super::{Actor, Denied, Trail, commit, lock_sealing, tokens::is_label};
 use crate::{
     host::Host,
     registry::{Target, fresh_key},
@@ -30,6 +30,25 @@ pub enum Action {
     Resume,
 }
 
+/// A trigger or a pack, whether it runs or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    pub owner_ref: &'a str,
+    /// `trigger` or `pack`
+    pub kind: &'static str,
+}
+
+impl<'a> Owner<'a> {
+    pub fn of(target: &'a Target) -> Self {
+        Self { owner_ref: target.owner_ref(), kind: target.kind() }
+    }
+
+    /// Whether it has a key, though nothing of it may run.
+    pub async fn has_key(self, host: &Host) -> sqlx::Result<bool> {
+        Ok(!endpoints::keys(&host.pool, &[self.owner_ref]).await?.is_empty())
+    }
+}
+
 impl Action {
     const fn word(self) -> &'static str {
         match self {
@@ -43,18 +62,18 @@ impl Action {
 }
 
 /// Does it, in one transaction; what is so already stays so, without a line in the trail.
-pub async fn act(host: &Arc<Host>, actor: &Actor, target: &Target, action: Action) -> Result<(), Denied> {
-    let (owner_ref, now) = (target.owner_ref(), host.clock.now());
+pub async fn act(host: &Arc<Host>, actor: &Actor, owner: Owner<'_>, action: Action) -> Result<(), Denied> {
+    let (Owner { owner_ref, kind }, now) = (owner, host.clock.now());
     let mut transaction = host.pool.begin().await?;
     let db = &mut *transaction;
     // There from now on, so that no later version of the pack opens by itself what an operator has closed.
-    endpoints::open(&mut *db, owner_ref, target.kind(), now).await?;
+    endpoints::open(&mut *db, owner_ref, kind, now).await?;
     let is_paused = endpoints::lock(&mut *db, owner_ref).await?.unwrap_or(false);
     let main = endpoints::main_key(&mut *db, owner_ref).await?;
     let mut detail = Value::Null;
     match (action, main) {
         (Action::Enable, Some(_)) => return Ok(()),
-        (Action::Enable, None) => detail = json!({"key_id": add_main(db, host, target, now).await?}),
+        (Action::Enable, None) => detail = json!({"key_id": add_main(db, host, owner, now).await?}),
         (Action::Disable, _) => {
             let revoked = endpoints::revoke_keys(&mut *db, owner_ref, false).await?;
             endpoints::pause(&mut *db, owner_ref, false).await?;
@@ -63,7 +82,7 @@ pub async fn act(host: &Arc<Host>, actor: &Actor, target: &Target, action: Actio
         (Action::Regenerate | Action::Pause | Action::Resume, None) => return Err(disabled(owner_ref)),
         (Action::Regenerate, Some(before)) => {
             endpoints::revoke_keys(&mut *db, owner_ref, true).await?;
-            detail = json!({"key_id": add_main(db, host, target, now).await?, "revoked_key_id": before});
+            detail = json!({"key_id": add_main(db, host, owner, now).await?, "revoked_key_id": before});
         }
         (Action::Pause | Action::Resume, Some(_)) => {
             let pauses = action == Action::Pause;
@@ -79,10 +98,11 @@ pub async fn act(host: &Arc<Host>, actor: &Actor, target: &Target, action: Actio
 async fn add_main(
     db: &mut sqlx::PgConnection,
     host: &Host,
-    target: &Target,
+    Owner { owner_ref, kind }: Owner<'_>,
     now: OffsetDateTime,
 ) -> Result<Uuid, Denied> {
-    let key = fresh_key(target.owner_ref(), target.kind(), &host.master_key)?;
+    lock_sealing(host, db).await?;
+    let key = fresh_key(owner_ref, kind, &host.master_key)?;
     let added = AddedKey { key: &key, label: None, expires_at: None, is_main: true };
     endpoints::add_key(db, added, now).await?;
     Ok(key.key_id)
@@ -92,11 +112,11 @@ async fn add_main(
 pub async fn add_key(
     host: &Arc<Host>,
     actor: &Actor,
-    target: &Target,
+    Owner { owner_ref, kind }: Owner<'_>,
     label: &str,
     expires_at: Option<OffsetDateTime>,
 ) -> Result<Uuid, Denied> {
-    let (owner_ref, now) = (target.owner_ref(), host.clock.now());
+    let now = host.clock.now();
     is_label(label)?;
     if expires_at.is_some_and(|at| at <= now) {
         return Err(Denied::BadRequest("`expires_at` is in the past.".to_owned()));
@@ -112,7 +132,8 @@ pub async fn add_key(
         let told = format!("{owner_ref} has {keys_max} keys, and more are not allowed (endpoint_keys_max).");
         return Err(Denied::Conflict(told));
     }
-    let key = fresh_key(owner_ref, target.kind(), &host.master_key)?;
+    lock_sealing(host, &mut transaction).await?;
+    let key = fresh_key(owner_ref, kind, &host.master_key)?;
     let added = AddedKey { key: &key, label: Some(label), expires_at, is_main: false };
     endpoints::add_key(&mut *transaction, added, now).await?;
     let detail = json!({"key_id": key.key_id, "label": label});
@@ -124,10 +145,9 @@ pub async fn add_key(
 pub async fn revoke_key(
     host: &Arc<Host>,
     actor: &Actor,
-    target: &Target,
+    Owner { owner_ref, .. }: Owner<'_>,
     key_id: Uuid,
 ) -> Result<(), Denied> {
-    let owner_ref = target.owner_ref();
     let mut transaction = host.pool.begin().await?;
     endpoints::lock(&mut *transaction, owner_ref).await?;
     if endpoints::main_key(&mut *transaction, owner_ref).await? == Some(key_id) {

@@ -1,7 +1,7 @@
 //! The rate limit of one trigger or pack endpoint, exact over all hosts of a database. Only authentic requests count.
 //!
 //! What is left stands in the database. A host takes some of it at a time, more while many requests come, never more than
-//! a twentieth of the limit, and gives back what it has not used for a while. So no more requests are let through than the
+//! a twentieth of the limit, and gives back with a later request what it has not used for a while. So no more requests are let through than the
 //! limit allows; one that another host would have had room for may be refused, (hosts - 1) twentieths early at most.
 
 use std::time::Duration;
@@ -44,35 +44,50 @@ struct Lease {
     over_until: OffsetDateTime,
     /// How much to take the next time.
     share: i64,
+    /// The database did not answer lately: nobody waits for it again until then.
+    unknown_until: OffsetDateTime,
 }
 
 /// A share is at most this part of the limit, and is given back after this part of the window.
 const PARTS: u32 = 20;
 const STORE_WAIT: Duration = Duration::from_secs(2);
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 
 impl TriggerLimit {
     pub fn new(owner_ref: &str, limit: RateLimit, pool: &PgPool, clock: &Clock) -> Self {
         let past = OffsetDateTime::UNIX_EPOCH;
-        let lease = Mutex::new(Lease { left: 0, until: past, over_until: past, share: 1 });
+        let lease = Lease { left: 0, until: past, over_until: past, share: 1, unknown_until: past };
+        let lease = Mutex::new(lease);
         Self { owner_ref: owner_ref.to_owned(), limit, pool: pool.clone(), clock: clock.clone(), lease }
     }
 
     pub async fn admit(&self) -> Result<(), NotAdmitted> {
+        timeout(STORE_WAIT, self.admitted()).await.unwrap_or_else(|_| Err(unanswered()))
+    }
+
+    async fn admitted(&self) -> Result<(), NotAdmitted> {
         // One at a time asks the database: the others wait for its answer.
         let mut lease = self.lease.lock().await;
-        let now = self.clock.now();
-        if lease.left > 0 && now < lease.until {
+        let (now, window) = (self.clock.now(), Duration::from_secs(self.limit.window_seconds.get().into()));
+        if lease.left > 0 && is_soon(lease.until, now, window) {
             lease.left -= 1;
             return Ok(());
         }
-        if now < lease.over_until {
+        if is_soon(lease.unknown_until, now, UNKNOWN_FOR) {
+            return Err(unanswered());
+        }
+        if is_soon(lease.over_until, now, window) {
             return Err(NotAdmitted::Over(Over::after((lease.over_until - now).unsigned_abs())));
         }
         let share_max = i64::from((self.limit.requests.get() / PARTS).max(1));
         let used_up = lease.left == 0 && now < lease.until;
         lease.share = if used_up { (lease.share * 2).min(share_max) } else { (lease.share / 2).max(1) };
-        let Taken { requests, wait_seconds } = self.take(lease.share, lease.left).await?;
-        let life = Duration::from_secs(self.limit.window_seconds.get().into()) / PARTS;
+        // Gone from here before it is given back: should the answer be lost, nobody has it twice.
+        let returned = std::mem::take(&mut lease.left);
+        lease.unknown_until = now + UNKNOWN_FOR;
+        let Taken { requests, wait_seconds } = self.take(lease.share, returned).await?;
+        lease.unknown_until = now;
+        let life = window / PARTS;
         (lease.left, lease.until) = (requests, now + life);
         if requests == 0 {
             let wait = Duration::try_from_secs_f64(wait_seconds).unwrap_or_default();
@@ -97,9 +112,15 @@ impl TriggerLimit {
             rate_limits::begin(&self.pool, &self.owner_ref, self.limit).await?;
             take().await?.ok_or(sqlx::Error::RowNotFound)
         };
-        match timeout(STORE_WAIT, taking).await {
-            Ok(taken) => taken.map_err(|error| NotAdmitted::Unknown(error.to_string())),
-            Err(_) => Err(NotAdmitted::Unknown("the database does not answer".to_owned())),
-        }
+        taking.await.map_err(|error| NotAdmitted::Unknown(error.to_string()))
     }
+}
+
+/// Whether a time is to come, and is not so far away that the clock must have been put back.
+fn is_soon(at: OffsetDateTime, now: OffsetDateTime, most: Duration) -> bool {
+    at > now && at - now <= most
+}
+
+fn unanswered() -> NotAdmitted {
+    NotAdmitted::Unknown("the database does not answer".to_owned())
 }

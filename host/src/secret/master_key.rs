@@ -103,7 +103,12 @@ impl MasterKey {
 
     fn replace(&self, with: impl Fn(&[Key]) -> Vec<Key>) -> Result<()> {
         let Some(file) = &self.0.file else { bail!("the master key was given, not read from a file") };
-        let keys = with(&read(file)?);
+        let before = read(file)?;
+        // What is sealed now must open later: a file without the key that seals is not written over.
+        if !self.0.keys.load().first().is_some_and(|own| before.contains(own)) {
+            bail!("{} has lost the key that this host seals with", file.display());
+        }
+        let keys = with(&before);
         let text: String = keys.iter().map(|key| key.text() + "\n").collect();
         private_file::replace(file, &text)?;
         self.0.keys.store(Arc::new(keys));

@@ -29,7 +29,15 @@ pub async fn listen(pool: &PgPool) -> sqlx::Result<PgListener> {
     Ok(listener)
 }
 
-/// Makes everybody else who would seal everything anew wait until the transaction ends.
+/// Keeps the master key from being replaced until the transaction ends: what is sealed in it is sealed anew after it.
+pub async fn lock_sealing(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
+    sqlx::query!("select pg_advisory_xact_lock_shared(hashtextextended('hookpack.master_key', 0))")
+        .fetch_all(db)
+        .await?;
+    Ok(())
+}
+
+/// Makes everybody else who would seal anything, or everything anew, wait until the transaction ends.
 pub async fn lock_rotation(db: impl PgExecutor<'_>) -> sqlx::Result<()> {
     sqlx::query!("select pg_advisory_xact_lock(hashtextextended('hookpack.master_key', 0))")
         .fetch_all(db)

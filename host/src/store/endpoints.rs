@@ -185,7 +185,9 @@ pub async fn revoke_key(db: impl PgExecutor<'_>, owner_ref: &str, id: Uuid) -> s
 /// Revokes the main key, or every key.
 pub async fn revoke_keys(db: impl PgExecutor<'_>, owner_ref: &str, main_alone: bool) -> sqlx::Result<u64> {
     let revoked = sqlx::query!(
-        "delete from hookpack.endpoint_key where owner_ref = $1 and (is_main or not $2)",
+        // In the order of `lock_sealed`: neither waits for the other.
+        "delete from hookpack.endpoint_key where id in
+           (select id from hookpack.endpoint_key where owner_ref = $1 and (is_main or not $2) order by id for update)",
         owner_ref,
         main_alone,
     );

@@ -31,9 +31,9 @@ pub async fn take(
            ), held as (
              select requests, window_seconds, full_at from hookpack.rate_limit where owner_ref = $1 for update
            ), state as (
-             -- Another limit than before begins whole.
-             select now, each, case when requests = $2 and window_seconds = $3
-               then greatest(full_at - $5::bigint * each * interval '1 second', now) else now end as full_at
+             -- Where the limit was another one, as many requests of it are gone.
+             select now, each, now + interval '1 second' * least($3, greatest(0, each *
+               (extract(epoch from full_at - now)::float8 * requests / window_seconds - $5::bigint))) as full_at
              from held, moment
            ), fit as (
              select now, each, full_at,

@@ -108,6 +108,18 @@ pub async fn count(db: impl PgExecutor<'_>, name: &str, at: OffsetDateTime) -> s
     .await
 }
 
+/// Forgets the operator's versions of a name that are older than this one.
+pub async fn forget_older(db: impl PgExecutor<'_>, name: &str, version: i32) -> sqlx::Result<()> {
+    sqlx::query!(
+        "delete from hookpack.secret where name = $1 and source = 'operator' and version < $2",
+        name,
+        version,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Forgets every version of a name; how many they were.
 pub async fn delete(db: impl PgExecutor<'_>, name: &str) -> sqlx::Result<u64> {
     let deleted = sqlx::query!("delete from hookpack.secret where name = $1", name);

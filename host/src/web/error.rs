@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problems.
 
+use std::borrow::Cow;
+
 use axum::{
     extract::rejection::{PathRejection, QueryRejection},
     response::{IntoResponse, Response},
@@ -56,7 +58,18 @@ pub(super) struct Wrong {
 
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Store(error)
+        let code = error.as_database_error().and_then(|error| error.code().map(Cow::into_owned));
+        match code.as_deref() {
+            // What was asked holds a NUL, which no text of a database can.
+            Some("22021") => {
+                Self::BadRequest("This holds a character that no text here has (NUL).".to_owned())
+            }
+            // A deadlock, a statement that took too long, a lock that was not to be had.
+            Some("40P01" | "57014" | "55P03") => {
+                Self::Unavailable("The database is busy: try again.".to_owned())
+            }
+            _ => Self::Store(error),
+        }
     }
 }
 
@@ -83,7 +96,11 @@ impl From<Denied> for ApiError {
                 let faults = report.faults.into_iter().map(wrong).collect();
                 Self::Invalid("This policy can't be.".to_owned(), faults)
             }
-            Denied::Store(error) => Self::Store(error),
+            Denied::NotInForce => Self::Unavailable(
+                "It is done, and not in force on this host yet: it will be soon.".to_owned(),
+            ),
+            Denied::Forbidden(reason) => Self::Forbidden(reason),
+            Denied::Store(error) => error.into(),
             Denied::Internal(error) => Self::Internal(error),
         }
     }

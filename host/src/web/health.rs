@@ -35,6 +35,9 @@ pub(super) async fn readyz(State(host): State<Arc<Host>>) -> (StatusCode, Json<V
             .override_faults()
             .map(|(owner, _)| format!("override of {owner} does not fit its pack")),
     );
+    if let Some(fault) = &*host.master_key_fault.load() {
+        reasons.push(format!("the file of the master key can't be read, the one before counts: {fault}"));
+    }
     reasons.extend(host.missing_secrets().iter().map(|name| format!("secret missing: {name}")));
     if let Err(error) = host.database_answers().await {
         tracing::warn!(%error, "not ready");

@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -14,7 +19,7 @@ use crate::{
     host::Host,
     operate::{
         overrides,
-        webhooks::{Action, act, add_key, revoke_key},
+        webhooks::{Action, Owner, act, add_key, revoke_key},
     },
     pack::{
         diagnostics::Report,
@@ -211,29 +216,27 @@ pub(in crate::web) async fn of_pack(
 /// Enables, disables, regenerates, pauses or resumes a trigger's endpoint; the answer is how it is then.
 #[utoipa::path(post, path = "/api/v1/triggers/{ref}/webhooks/{action}", tag = "webhooks",
     params(("ref" = String, Path), ("action" = Action, Path)),
-    responses((status = 200, body = Data<Webhook>), Failures))]
+    responses((status = 200, body = Data<Webhook>),
+        (status = 204, description = "Disabled; its pack does not run."), Failures))]
 pub(in crate::web) async fn act_on_trigger(
     caller: Caller<Write>,
     State(host): State<Arc<Host>>,
     Named((reference, action)): Named<(String, Action)>,
-) -> Result<Json<Data<Webhook>>, ApiError> {
-    let target = trigger(&host, &caller.who, &reference)?;
-    act(&host, &caller.who.actor(), &target, action).await?;
-    Ok(data(shown(&host, &caller.who, &trigger(&host, &caller.who, &reference)?)))
+) -> Result<Response, ApiError> {
+    acted(&host, &caller.who, Owner { owner_ref: &reference, kind: "trigger" }, action).await
 }
 
 /// Enables, disables, regenerates, pauses or resumes a pack's own endpoint; the answer is how it is then.
 #[utoipa::path(post, path = "/api/v1/packs/{ref}/webhooks/{action}", tag = "webhooks",
     params(("ref" = String, Path), ("action" = Action, Path)),
-    responses((status = 200, body = Data<Webhook>), Failures))]
+    responses((status = 200, body = Data<Webhook>),
+        (status = 204, description = "Disabled; its pack does not run."), Failures))]
 pub(in crate::web) async fn act_on_pack(
     caller: Caller<Write>,
     State(host): State<Arc<Host>>,
     Named((reference, action)): Named<(String, Action)>,
-) -> Result<Json<Data<Webhook>>, ApiError> {
-    let target = pack(&host, &caller.who, &reference)?;
-    act(&host, &caller.who.actor(), &target, action).await?;
-    Ok(data(shown(&host, &caller.who, &pack(&host, &caller.who, &reference)?)))
+) -> Result<Response, ApiError> {
+    acted(&host, &caller.who, Owner { owner_ref: &reference, kind: "pack" }, action).await
 }
 
 /// Overrides keys of a trigger's `webhook`; the answer is what is in force then.
@@ -248,7 +251,7 @@ pub(in crate::web) async fn patch_trigger(
     Sent(patch): Sent<Map<String, Value>>,
 ) -> Result<Json<Data<Webhook>>, ApiError> {
     let target = trigger(&host, &caller.who, &reference)?;
-    overrides::patch(&host, &caller.who.actor(), &target, patch).await?;
+    overrides::patch(&host, &caller.who.actor(), &target, patch, caller.who.pack_refs.is_some()).await?;
     Ok(data(shown(&host, &caller.who, &trigger(&host, &caller.who, &reference)?)))
 }
 
@@ -264,7 +267,7 @@ pub(in crate::web) async fn patch_pack(
     Sent(patch): Sent<Map<String, Value>>,
 ) -> Result<Json<Data<Webhook>>, ApiError> {
     let target = pack(&host, &caller.who, &reference)?;
-    overrides::patch(&host, &caller.who.actor(), &target, patch).await?;
+    overrides::patch(&host, &caller.who.actor(), &target, patch, caller.who.pack_refs.is_some()).await?;
     Ok(data(shown(&host, &caller.who, &pack(&host, &caller.who, &reference)?)))
 }
 
@@ -304,9 +307,7 @@ pub(in crate::web) async fn revoke_trigger_key(
     State(host): State<Arc<Host>>,
     Named((reference, id)): Named<(String, Uuid)>,
 ) -> Result<StatusCode, ApiError> {
-    let target = trigger(&host, &caller.who, &reference)?;
-    revoke_key(&host, &caller.who.actor(), &target, id).await?;
-    Ok(StatusCode::NO_CONTENT)
+    revoked(&host, &caller.who, Owner { owner_ref: &reference, kind: "trigger" }, id).await
 }
 
 /// Revokes a further key of a pack's own endpoint.
@@ -317,8 +318,41 @@ pub(in crate::web) async fn revoke_pack_key(
     State(host): State<Arc<Host>>,
     Named((reference, id)): Named<(String, Uuid)>,
 ) -> Result<StatusCode, ApiError> {
-    let target = pack(&host, &caller.who, &reference)?;
-    revoke_key(&host, &caller.who.actor(), &target, id).await?;
+    revoked(&host, &caller.who, Owner { owner_ref: &reference, kind: "pack" }, id).await
+}
+
+/// The target of a ref, where it runs and the caller reaches it.
+fn running(host: &Host, who: &Who, owner: Owner<'_>) -> Result<Target, ApiError> {
+    match owner.kind {
+        "pack" => pack(host, who, owner.owner_ref),
+        _ => trigger(host, who, owner.owner_ref),
+    }
+}
+
+async fn acted(host: &Arc<Host>, who: &Who, owner: Owner<'_>, action: Action) -> Result<Response, ApiError> {
+    match running(host, who, owner) {
+        // A key that leaked is ended whether or not its pack runs just now.
+        Err(_)
+            if action == Action::Disable && who.reaches(owner.owner_ref) && owner.has_key(host).await? =>
+        {
+            act(host, &who.actor(), owner, action).await?;
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+        Err(error) => Err(error),
+        Ok(target) => {
+            act(host, &who.actor(), Owner::of(&target), action).await?;
+            Ok(data(shown(host, who, &running(host, who, owner)?)).into_response())
+        }
+    }
+}
+
+async fn revoked(host: &Arc<Host>, who: &Who, owner: Owner<'_>, id: Uuid) -> Result<StatusCode, ApiError> {
+    if let Err(error) = running(host, who, owner)
+        && !(who.reaches(owner.owner_ref) && owner.has_key(host).await?)
+    {
+        return Err(error);
+    }
+    revoke_key(host, &who.actor(), owner, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -328,7 +362,7 @@ async fn added(
     target: &Target,
     NewKey { label, expires_at }: NewKey,
 ) -> Result<(StatusCode, Json<Data<Key>>), ApiError> {
-    let id = add_key(host, &who.actor(), target, &label, expires_at).await?;
+    let id = add_key(host, &who.actor(), Owner::of(target), &label, expires_at).await?;
     let registry = host.registry.load();
     let endpoint =
         registry.endpoints_of(target.owner_ref()).into_iter().find(|endpoint| endpoint.key_id == id);
