@@ -62,6 +62,8 @@ mod operators;
 mod overrides;
 #[path = "blackbox/pipeline.rs"]
 mod pipeline;
+#[path = "blackbox/quarantine.rs"]
+mod quarantine;
 #[path = "blackbox/readme.rs"]
 mod readme;
 #[path = "blackbox/rooms.rs"]

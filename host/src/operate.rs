@@ -3,6 +3,7 @@
 
 pub mod master_key;
 pub mod overrides;
+pub mod quarantine;
 pub mod secrets;
 pub mod tokens;
 pub mod webhooks;
@@ -41,6 +42,8 @@ pub enum Denied {
     Conflict(String),
     /// A policy that can't be.
     Invalid(Report),
+    /// It may be done a little later.
+    Busy(String),
     Store(sqlx::Error),
     Internal(anyhow::Error),
 }

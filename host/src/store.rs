@@ -8,6 +8,7 @@ pub mod endpoints;
 pub mod event_keys;
 pub mod events;
 pub mod overrides;
+pub mod quarantine;
 pub mod rate_limits;
 pub mod requests;
 pub mod secrets;

@@ -114,8 +114,13 @@ pub struct Correction<'a> {
     pub detail: String,
 }
 
-/// Corrects the row of the log and the answer that is kept for repetitions, both written in this transaction.
-pub async fn correct(db: &mut PgConnection, corrections: &[Correction<'_>]) -> sqlx::Result<()> {
+/// Corrects the answer that is kept for repetitions and, where it was `logged` with it, the row of the log; both were
+/// written in this transaction.
+pub async fn correct(
+    db: &mut PgConnection,
+    corrections: &[Correction<'_>],
+    logged: bool,
+) -> sqlx::Result<()> {
     let request_id: Vec<Uuid> = corrections.iter().map(|correction| correction.delivery.log.id).collect();
     let event_id: Vec<Option<Uuid>> = corrections.iter().map(|correction| correction.event_id).collect();
     let outcome: Vec<&str> = corrections.iter().map(|correction| correction.outcome.word()).collect();
@@ -134,7 +139,7 @@ pub async fn correct(db: &mut PgConnection, corrections: &[Correction<'_>]) -> s
            update hookpack.request_log l
            set event_id = given.event_id, outcome = given.outcome, detail = given.detail
            from given
-           where l.id = given.request_id
+           where l.id = given.request_id and $8
          )
          update hookpack.delivery d
          set event_id = given.event_id, body = given.body
@@ -147,6 +152,7 @@ pub async fn correct(db: &mut PgConnection, corrections: &[Correction<'_>]) -> s
         &body as &[Cow<'_, str>],
         &owner_ref as &[Option<&str>],
         &key as &[Option<&str>],
+        logged,
     )
     .execute(db)
     .await?;

@@ -4,6 +4,7 @@ pub(super) mod audit;
 pub(super) mod events;
 pub(super) mod master_key;
 pub(super) mod packs;
+pub(super) mod quarantine;
 pub(super) mod requests;
 pub(super) mod secrets;
 pub(super) mod tokens;

@@ -83,6 +83,7 @@ impl From<Denied> for ApiError {
                 let faults = report.faults.into_iter().map(wrong).collect();
                 Self::Invalid("This policy can't be.".to_owned(), faults)
             }
+            Denied::Busy(reason) => Self::Unavailable(reason),
             Denied::Store(error) => Self::Store(error),
             Denied::Internal(error) => Self::Internal(error),
         }
