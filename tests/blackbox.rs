@@ -34,6 +34,8 @@ mod embedded;
 mod event_key_faults;
 #[path = "blackbox/event_keys.rs"]
 mod event_keys;
+#[path = "blackbox/event_stream.rs"]
+mod event_stream;
 #[path = "blackbox/explain.rs"]
 mod explain;
 #[path = "blackbox/fetched_keys.rs"]

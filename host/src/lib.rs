@@ -29,6 +29,8 @@ pub mod store;
 pub mod pack;
 /// A host's own rate limits (governor).
 pub mod limits;
+/// Telling whoever waits for events that some were stored.
+pub mod news;
 /// What a request must satisfy before it is looked at.
 pub mod policy;
 /// From payload to event: fields, templates (minijinja).
