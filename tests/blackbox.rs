@@ -78,6 +78,8 @@ mod secrets;
 mod several_hosts;
 #[path = "blackbox/spine.rs"]
 mod spine;
+#[path = "blackbox/stats.rs"]
+mod stats;
 #[path = "blackbox/vectors.rs"]
 mod vectors;
 #[path = "blackbox/verification_attacks.rs"]

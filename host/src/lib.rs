@@ -15,6 +15,8 @@ pub mod web;
 pub mod operate;
 /// The story of one request.
 pub mod receive;
+/// Keeping the tables small.
+pub mod tidy;
 /// Keeping what runs in step with the packs folder.
 pub mod reload;
 /// What a request needs at hand.

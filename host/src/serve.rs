@@ -35,6 +35,7 @@ use crate::{
         self, Database, changes, endpoints, events,
         tokens::{self, NewToken},
     },
+    tidy,
     wasm::{Cache, Purpose, Sandbox},
     web::{self, server},
 };
@@ -153,6 +154,7 @@ impl Running {
         let keeper = tokio::spawn(keep(keeper, host.clone(), asks));
         let follower = tokio::spawn(follow_changes(host.clone()));
         let reporter = tokio::spawn(tell_news(host.clone()));
+        let tidier = tokio::spawn(tidy::run(host.clone()));
         Ok(Self {
             host,
             address,
@@ -162,7 +164,7 @@ impl Running {
             writers,
             stop,
             servers,
-            tasks: vec![refresher, keeper, follower, reporter],
+            tasks: vec![refresher, keeper, follower, reporter, tidier],
         })
     }
 

@@ -12,6 +12,8 @@ pub mod quarantine;
 pub mod rate_limits;
 pub mod requests;
 pub mod secrets;
+pub mod stats;
+pub mod tidy;
 pub mod tokens;
 
 use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};

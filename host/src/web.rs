@@ -68,6 +68,7 @@ fn management() -> Router<Arc<Host>> {
         .routes(routes!(api::events::get))
         .routes(routes!(api::requests::list))
         .routes(routes!(api::requests::get))
+        .routes(routes!(api::stats::stats))
         .routes(routes!(api::quarantine::list))
         .routes(routes!(api::quarantine::replay_many))
         .routes(routes!(api::quarantine::get, api::quarantine::delete))

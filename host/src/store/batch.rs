@@ -76,6 +76,13 @@ pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery], logged: bool
                      outcome, detail, event_id, verified, duration_us, pack_version, keyed)
              where not keyed or id in (select request_id from claimed)
              on conflict (id) do nothing
+             returning received_at, trigger_ref, endpoint_key_id, body_bytes, outcome, duration_us
+           ), counted as (
+             insert into hookpack.request_count_delta
+               (day, trigger_ref, endpoint_key_id, outcome, latency, requests, body_bytes, last_at)
+             select (received_at at time zone 'UTC')::date, coalesce(trigger_ref, ''), endpoint_key_id, outcome,
+                    hookpack.latency_of(duration_us), count(*), sum(body_bytes), max(received_at)
+             from log group by 1, 2, 3, 4, 5
            ), kept as (
              insert into hookpack.quarantine
                (id, request_id, received_at, trigger_ref, pack_version, cause, detail, method, path, query, source_ip,
@@ -193,13 +200,21 @@ impl AnswerRow {
 pub async fn log(db: &mut PgConnection, rows: &[(LogRow, Option<Uuid>)]) -> sqlx::Result<()> {
     let logs = Logs::of(rows.iter().map(|(row, event_id)| (row, *event_id, false)));
     sqlx::query!(
-        "insert into hookpack.request_log
-           (id, received_at, trigger_ref, endpoint_key_id, source_ip, user_agent, method, body_bytes, status, outcome,
-            detail, event_id, verified, duration_us, pack_version)
-         select * from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::uuid[], $5::inet[], $6::text[], $7::text[],
-           $8::bigint[], $9::smallint[], $10::text[], $11::text[], $12::uuid[], $13::boolean[], $14::bigint[],
-           $15::text[])
-         on conflict (id) do nothing",
+        "with log as (
+           insert into hookpack.request_log
+             (id, received_at, trigger_ref, endpoint_key_id, source_ip, user_agent, method, body_bytes, status, outcome,
+              detail, event_id, verified, duration_us, pack_version)
+           select * from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::uuid[], $5::inet[], $6::text[], $7::text[],
+             $8::bigint[], $9::smallint[], $10::text[], $11::text[], $12::uuid[], $13::boolean[], $14::bigint[],
+             $15::text[])
+           on conflict (id) do nothing
+           returning received_at, trigger_ref, endpoint_key_id, body_bytes, outcome, duration_us
+         )
+         insert into hookpack.request_count_delta
+           (day, trigger_ref, endpoint_key_id, outcome, latency, requests, body_bytes, last_at)
+         select (received_at at time zone 'UTC')::date, coalesce(trigger_ref, ''), endpoint_key_id, outcome,
+                hookpack.latency_of(duration_us), count(*), sum(body_bytes), max(received_at)
+         from log group by 1, 2, 3, 4, 5",
         &logs.id,
         &logs.received_at,
         &logs.trigger_ref as &[Option<&str>],

@@ -138,8 +138,19 @@ pub async fn correct(
          ), log as (
            update hookpack.request_log l
            set event_id = given.event_id, outcome = given.outcome, detail = given.detail
-           from given
+           from given join hookpack.request_log old on old.id = given.request_id
            where l.id = given.request_id and $8
+           returning l.received_at, l.trigger_ref, l.endpoint_key_id, l.duration_us, l.body_bytes,
+                     old.outcome as before, l.outcome as after
+         ), counted as (
+           -- What was counted with the row goes over to its other outcome.
+           insert into hookpack.request_count_delta
+             (day, trigger_ref, endpoint_key_id, outcome, latency, requests, body_bytes)
+           select (received_at at time zone 'UTC')::date, coalesce(trigger_ref, ''), endpoint_key_id, moved.outcome,
+                  hookpack.latency_of(duration_us), sum(requests), sum(requests * body_bytes)
+           from log, lateral (values (before, -1), (after, 1)) as moved (outcome, requests)
+           where before <> after
+           group by 1, 2, 3, 4, 5
          )
          update hookpack.delivery d
          set event_id = given.event_id, body = given.body

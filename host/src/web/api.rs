@@ -7,6 +7,7 @@ pub(super) mod packs;
 pub(super) mod quarantine;
 pub(super) mod requests;
 pub(super) mod secrets;
+pub(super) mod stats;
 pub(super) mod stream;
 pub(super) mod tokens;
 pub(super) mod triggers;
