@@ -34,6 +34,8 @@ mod embedded;
 mod event_key_faults;
 #[path = "blackbox/event_keys.rs"]
 mod event_keys;
+#[path = "blackbox/event_stream.rs"]
+mod event_stream;
 #[path = "blackbox/explain.rs"]
 mod explain;
 #[path = "blackbox/fetched_keys.rs"]
@@ -62,6 +64,8 @@ mod operators;
 mod overrides;
 #[path = "blackbox/pipeline.rs"]
 mod pipeline;
+#[path = "blackbox/quarantine.rs"]
+mod quarantine;
 #[path = "blackbox/readme.rs"]
 mod readme;
 #[path = "blackbox/rooms.rs"]
@@ -74,6 +78,8 @@ mod secrets;
 mod several_hosts;
 #[path = "blackbox/spine.rs"]
 mod spine;
+#[path = "blackbox/stats.rs"]
+mod stats;
 #[path = "blackbox/vectors.rs"]
 mod vectors;
 #[path = "blackbox/verification_attacks.rs"]

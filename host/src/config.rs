@@ -90,6 +90,8 @@ pub struct Config {
     pub endpoint_keys_max: usize,
     /// Versions of one secret that are in force at a time; then another one is refused with 409.
     pub secret_versions_max: usize,
+    /// Streams of events that are open at a time; then another one is refused with 503.
+    pub event_streams_max: usize,
     /// Source addresses remembered for these limits; past it, the ones that are idle are forgotten.
     pub sources_max: usize,
 
@@ -204,6 +206,7 @@ impl Default for Config {
             wrong_token_rate_limit: RateLimit::new(20, 60),
             endpoint_keys_max: 100,
             secret_versions_max: 10,
+            event_streams_max: 100,
             sources_max: 100_000,
 
             writers: None,

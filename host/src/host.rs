@@ -27,6 +27,7 @@ use crate::{
     ingest::Ingest,
     limits::{HostLimits, Sampler},
     metrics::Metrics,
+    news::News,
     registry::{Keyring, Registry},
     secret::{MasterKey, Origin, SecretSources, SecretValue, Secrets, StoredSecret, StoredSecrets},
     store::{
@@ -57,6 +58,8 @@ pub struct Host {
     /// Which requests of strangers get a row in the request log.
     pub strangers: Sampler,
     pub ingest: Arc<Ingest>,
+    /// That events were stored, by whichever host.
+    pub news: News,
     pub pool: PgPool,
     /// Certificates and key sets of senders.
     pub fetcher: Fetcher,

@@ -17,6 +17,7 @@ use tokio::{
     time::timeout_at,
 };
 
+pub use self::settle::{Again, settle_kept};
 use self::writer::Writer;
 use crate::{
     clock::Clock,

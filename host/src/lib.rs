@@ -15,6 +15,8 @@ pub mod web;
 pub mod operate;
 /// The story of one request.
 pub mod receive;
+/// Keeping the tables small.
+pub mod tidy;
 /// Keeping what runs in step with the packs folder.
 pub mod reload;
 /// What a request needs at hand.
@@ -29,6 +31,8 @@ pub mod store;
 pub mod pack;
 /// A host's own rate limits (governor).
 pub mod limits;
+/// Telling whoever waits for events that some were stored.
+pub mod news;
 /// What a request must satisfy before it is looked at.
 pub mod policy;
 /// From payload to event: fields, templates (minijinja).

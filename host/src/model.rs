@@ -192,6 +192,8 @@ pub struct DeliveryKey {
     pub owner_ref: String,
     pub key: String,
     pub window: Duration,
+    /// Its request holds it already: nothing is left to claim.
+    pub is_held: bool,
 }
 
 /// An authentic request whose payload failed, kept whole.
@@ -246,6 +248,13 @@ pub struct Delivery {
     pub key: Option<DeliveryKey>,
     pub answer: Answer,
     pub log: LogRow,
+}
+
+impl Delivery {
+    /// The key that is to be claimed with it.
+    pub fn claim(&self) -> Option<&DeliveryKey> {
+        self.key.as_ref().filter(|key| !key.is_held)
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 pub mod master_key;
 pub mod overrides;
+pub mod quarantine;
 pub mod secrets;
 pub mod tokens;
 pub mod webhooks;
@@ -44,6 +45,8 @@ pub enum Denied {
     Invalid(Report),
     /// It is done, and is not in force here yet: the database went away in between.
     NotInForce,
+    /// It may be done a little later.
+    Busy(String),
     Store(sqlx::Error),
     Internal(anyhow::Error),
 }

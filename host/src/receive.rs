@@ -1,5 +1,6 @@
 //! The story of one request: from the door to the table, and what its sender hears.
 
+pub mod again;
 mod body;
 mod events;
 mod judge;
@@ -285,6 +286,7 @@ fn deliverable(target: &Target, request: &Inbound, judged: Judged, log: &mut Log
         owner_ref: target.owner_ref().to_owned(),
         key,
         window: rule.window,
+        is_held: false,
     });
     Some(Delivery { events, quarantined, key, answer, log: log.clone() })
 }

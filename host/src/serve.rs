@@ -27,13 +27,15 @@ use crate::{
     limits::{HostLimits, Sampler},
     metrics::Metrics,
     model::Scope,
+    news::News,
     registry::{Keyring, Registry},
     reload::Keeper,
     secret::{self, MasterKey, SecretText, StoredSecrets},
     store::{
-        self, Database, changes, endpoints,
+        self, Database, changes, endpoints, events,
         tokens::{self, NewToken},
     },
+    tidy,
     wasm::{Cache, Purpose, Sandbox},
     web::{self, server},
 };
@@ -90,6 +92,7 @@ impl Running {
         let database = Database::open(&config, environment).await?;
         let pool = database.pool().await?;
         store::migrate(&pool).await?;
+        events::adopt(&pool).await?;
         admit(&pool, admin_token.get(), &config, &clock).await?;
 
         let cache =
@@ -121,6 +124,7 @@ impl Running {
             master_key,
             master_key_fault: ArcSwapOption::empty(),
             ingest,
+            news: News::new(config.event_streams_max),
             pool,
             fetcher: Fetcher::new(config.pinned_urls.clone())?,
             metrics,
@@ -151,6 +155,8 @@ impl Running {
         let refresher = tokio::spawn(refresh_secrets(host.clone()));
         let keeper = tokio::spawn(keep(keeper, host.clone(), asks));
         let follower = tokio::spawn(follow_changes(host.clone()));
+        let reporter = tokio::spawn(tell_news(host.clone()));
+        let tidier = tokio::spawn(tidy::run(host.clone()));
         Ok(Self {
             host,
             address,
@@ -160,13 +166,14 @@ impl Running {
             writers,
             stop,
             servers,
-            tasks: vec![refresher, keeper, follower],
+            tasks: vec![refresher, keeper, follower, reporter, tidier],
         })
     }
 
     /// Stops accepting, lets what is in flight finish, writes what waits, and stops the database last.
     pub async fn stop(self) {
         self.stop.send_replace(true);
+        self.host.news.end();
         for server in self.servers {
             server.await.ok();
         }
@@ -273,5 +280,30 @@ async fn follow_changes(host: Arc<Host>) {
         }
         told = true;
         sleep(CHANGES_INTERVAL).await;
+    }
+}
+
+/// How soon a stream looks for what it was not told of.
+const NEWS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Has every stream of events hear what the database tells, over one connection; and nobody listens for nobody.
+async fn tell_news(host: Arc<Host>) {
+    loop {
+        host.news.somebody_waits().await;
+        let told = async {
+            let mut listener = events::listen(&host.pool).await?;
+            while host.news.is_wanted() {
+                host.news.tell();
+                // Nothing within a second is as good a reason to look.
+                if let Ok(heard) = timeout(NEWS_INTERVAL, listener.recv()).await {
+                    heard?;
+                }
+            }
+            Ok::<_, sqlx::Error>(())
+        };
+        if let Err(error) = told.await {
+            tracing::debug!(%error, "news of events can't be heard: the database is away");
+            sleep(NEWS_INTERVAL).await;
+        }
     }
 }

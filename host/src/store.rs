@@ -8,9 +8,12 @@ pub mod endpoints;
 pub mod event_keys;
 pub mod events;
 pub mod overrides;
+pub mod quarantine;
 pub mod rate_limits;
 pub mod requests;
 pub mod secrets;
+pub mod stats;
+pub mod tidy;
 pub mod tokens;
 
 use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};

@@ -69,7 +69,8 @@ pub fn event(trigger_ref: &str, key: &str) -> NewEvent {
 }
 
 pub fn under_key(key: &str, delivery: Delivery) -> Delivery {
-    let key = DeliveryKey { owner_ref: "t.one".to_owned(), key: key.to_owned(), window: WINDOW };
+    let key =
+        DeliveryKey { owner_ref: "t.one".to_owned(), key: key.to_owned(), window: WINDOW, is_held: false };
     Delivery { key: Some(key), ..delivery }
 }
 

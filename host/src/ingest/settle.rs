@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use sqlx::{Connection, PgConnection};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
@@ -36,10 +37,10 @@ pub(super) struct Told {
 pub(super) async fn settle(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Result<Vec<Settled>> {
     if !deliveries.iter().any(|delivery| delivery.events.iter().any(|event| event.key.is_some())) {
         // The statement is a transaction by itself: without event keys nothing else goes over the wire.
-        return settle_deliveries(db, deliveries).await;
+        return settle_deliveries(db, deliveries, true).await;
     }
     let mut transaction = db.begin().await?;
-    match settle_all(&mut transaction, deliveries).await {
+    match settle_all(&mut transaction, deliveries, true).await {
         Ok(settled) => {
             transaction.commit().await?;
             Ok(settled)
@@ -52,16 +53,66 @@ pub(super) async fn settle(db: &mut PgConnection, deliveries: &[&Delivery]) -> s
     }
 }
 
-async fn settle_all(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Result<Vec<Settled>> {
-    let mut settled = settle_deliveries(db, deliveries).await?;
-    settle_events(db, deliveries, &mut settled).await?;
+/// What the database did with a request that was kept before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// Stored, by this first event.
+    Stored(Option<Uuid>),
+    /// The sender's own retry, or another kept request of the same delivery, was quicker: with this first event.
+    Repeated(Option<Uuid>),
+    /// The key was just forgotten: the same may be tried again.
+    Undecided,
+}
+
+/// Stores what a kept request has become, within the caller's transaction. From `now` on its keys are remembered as long
+/// as those of a delivery that has just come: further kept requests of the same delivery may still be replayed.
+pub async fn settle_kept(
+    db: &mut PgConnection,
+    mut delivery: Delivery,
+    now: OffsetDateTime,
+) -> sqlx::Result<Again> {
+    let (id, received_at) = (delivery.log.id, delivery.log.received_at);
+    let age = (now - received_at).max(time::Duration::ZERO).unsigned_abs();
+    if let Some(key) = &mut delivery.key {
+        let holder = batch::holder(db, &key.owner_ref, &key.key).await?;
+        // Its own, for other triggers of its pack, or that of a delivery long after it, which only has the same name.
+        key.is_held = holder
+            .is_some_and(|holder| holder.request_id == id || holder.received_at >= received_at + key.window);
+        key.window += age;
+    }
+    for event in &mut delivery.events {
+        event.key_window += age;
+    }
+    let settled = settle_all(db, &[&delivery], false).await?.pop();
+    Ok(match settled {
+        Some(Settled::First) => Again::Stored(batch::event_id(&delivery)),
+        Some(Settled::Overlapping { told, before }) if before == delivery.events.len() => {
+            Again::Repeated(told.event_id)
+        }
+        Some(Settled::Overlapping { told, .. }) => Again::Stored(told.event_id),
+        Some(Settled::Repeated(told)) => Again::Repeated(told.event_id),
+        Some(Settled::Again) | None => Again::Undecided,
+    })
+}
+
+async fn settle_all(
+    db: &mut PgConnection,
+    deliveries: &[&Delivery],
+    logged: bool,
+) -> sqlx::Result<Vec<Settled>> {
+    let mut settled = settle_deliveries(db, deliveries, logged).await?;
+    settle_events(db, deliveries, &mut settled, logged).await?;
     Ok(settled)
 }
 
 /// Claims the keys of deliveries and stores what belongs to those that are the first.
-async fn settle_deliveries(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Result<Vec<Settled>> {
-    let first: HashSet<Uuid> = batch::store(db, deliveries).await?.into_iter().collect();
-    let is_first = |delivery: &Delivery| delivery.key.is_none() || first.contains(&delivery.log.id);
+async fn settle_deliveries(
+    db: &mut PgConnection,
+    deliveries: &[&Delivery],
+    logged: bool,
+) -> sqlx::Result<Vec<Settled>> {
+    let first: HashSet<Uuid> = batch::store(db, deliveries, logged).await?.into_iter().collect();
+    let is_first = |delivery: &Delivery| delivery.claim().is_none() || first.contains(&delivery.log.id);
     let others: Vec<&Delivery> = deliveries.iter().copied().filter(|delivery| !is_first(delivery)).collect();
     let answers = if others.is_empty() { Vec::new() } else { batch::answers(db, &others).await? };
     let answers: HashMap<(&str, &str), &AnswerRow> =
@@ -87,6 +138,7 @@ async fn settle_events(
     db: &mut PgConnection,
     deliveries: &[&Delivery],
     settled: &mut [Settled],
+    logged: bool,
 ) -> sqlx::Result<()> {
     let is_first = |settled: &Settled| matches!(settled, Settled::First);
     let firsts = deliveries.iter().zip(settled.iter()).filter(|(_, settled)| is_first(settled));
@@ -106,7 +158,7 @@ async fn settle_events(
     let settled = deliveries.iter().zip(settled.iter());
     let corrections: Vec<_> =
         settled.filter_map(|(delivery, settled)| correction(delivery, settled)).collect();
-    if corrections.is_empty() { Ok(()) } else { event_keys::correct(db, &corrections).await }
+    if corrections.is_empty() { Ok(()) } else { event_keys::correct(db, &corrections, logged).await }
 }
 
 /// What tells events apart: trigger and key.

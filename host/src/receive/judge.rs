@@ -1,6 +1,9 @@
 //! The checks that need no host: is it authentic, what does it say, what becomes of it. `pack test` runs these too.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use time::OffsetDateTime;
 
@@ -151,16 +154,26 @@ pub async fn judge(
     coding: Coding,
     limits: Limits,
 ) -> Result<Judged, Refusal> {
-    let policy = target.policy();
+    judge_for(target.policy(), target.triggers(), None, request, coding, limits).await
+}
+
+/// The same for these triggers; with `on_invalid` it is not up to them what becomes of a payload that they can't use.
+pub(super) async fn judge_for(
+    policy: &Policy,
+    triggers: &[Arc<Trigger>],
+    on_invalid: Option<OnInvalid>,
+    request: &Inbound,
+    coding: Coding,
+    limits: Limits,
+) -> Result<Judged, Refusal> {
     let decoded = decoded(coding, request, policy, limits)?;
     let mut judged = Judged { is_batch: decoded.shape.is_batch(), ..Judged::default() };
     let mut produced = Produced::default();
     let mut unmatched = Unmatched::default();
     let mut keys = Keys::of(policy, decoded.shape);
     let began = Instant::now();
-    let triggers = target.triggers().iter();
     let mut makers: Vec<_> =
-        triggers.map(|trigger| Maker::new(trigger, policy, request, limits, began)).collect();
+        triggers.iter().map(|trigger| Maker::new(trigger, policy, request, limits, began)).collect();
     for payload in &decoded.payloads {
         let subject = payload.subject(request);
         let (matching, unmet) = matching(&mut makers, subject);
@@ -177,14 +190,16 @@ pub async fn judge(
             match maker.produce(payload, key.as_deref(), &mut produced).await {
                 Ok(()) => {}
                 Err(NotProduced::Busy(reason)) => return Err(Refusal::mapper_busy(reason)),
-                Err(NotProduced::Invalid(invalid)) => match maker.trigger.policy.on_invalid {
-                    OnInvalid::Reject => return Err(invalid.refusal()),
-                    OnInvalid::Quarantine => {
-                        produced.events.retain(|event| event.trigger_ref != maker.trigger.reference);
-                        let key = keys.of_delivery.clone();
-                        judged.quarantined.push(invalid.quarantined(maker.trigger, policy, request, key));
+                Err(NotProduced::Invalid(invalid)) => {
+                    match on_invalid.unwrap_or(maker.trigger.policy.on_invalid) {
+                        OnInvalid::Reject => return Err(invalid.refusal()),
+                        OnInvalid::Quarantine => {
+                            produced.events.retain(|event| event.trigger_ref != maker.trigger.reference);
+                            let key = keys.of_delivery.clone();
+                            judged.quarantined.push(invalid.quarantined(maker.trigger, policy, request, key));
+                        }
                     }
-                },
+                }
             }
         }
     }

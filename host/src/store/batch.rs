@@ -25,11 +25,16 @@ pub enum Stored {
 /// Keys are claimed in one order everywhere, so that writers wait for each other and never deadlock. Ids are
 /// made by the host, so that a batch whose answer was lost can be sent again.
 #[expect(clippy::too_many_lines, reason = "one statement, whole and in view")]
-pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Result<Vec<Uuid>> {
+///
+/// A delivery that is told to be `logged` brings its row of the request log along; of the others it is there.
+pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery], logged: bool) -> sqlx::Result<Vec<Uuid>> {
     let claims = Claims::of(deliveries);
     let events = Events::of(deliveries);
     let logs = Logs::of(
-        deliveries.iter().map(|delivery| (&delivery.log, event_id(delivery), delivery.key.is_some())),
+        deliveries
+            .iter()
+            .filter(|_| logged)
+            .map(|delivery| (&delivery.log, event_id(delivery), delivery.claim().is_some())),
     );
     let kept = Kept::of(deliveries);
     let rows = sqlx::query!(
@@ -52,10 +57,10 @@ pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Res
                (id, pack_ref, pack_version, pack_hash, trigger_ref, payload, metadata, idempotency_key, received_at)
              select id, pack_ref, pack_version, pack_hash, trigger_ref, payload::json, metadata::jsonb, key, received_at
              from unnest($10::uuid[], $11::uuid[], $12::text[], $49::text[], $50::bytea[], $13::text[], $14::text[],
-                         $15::text[], $16::text[], $17::timestamptz[])
+                         $15::text[], $16::text[], $17::timestamptz[], $51::boolean[])
                as e (id, request_id, pack_ref, pack_version, pack_hash, trigger_ref, payload, metadata, key,
-                     received_at)
-             where key is null or request_id in (select request_id from claimed)
+                     received_at, claims)
+             where not claims or request_id in (select request_id from claimed)
              on conflict (id) do nothing
              returning trigger_ref
            ), log as (
@@ -71,17 +76,24 @@ pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Res
                      outcome, detail, event_id, verified, duration_us, pack_version, keyed)
              where not keyed or id in (select request_id from claimed)
              on conflict (id) do nothing
+             returning received_at, trigger_ref, endpoint_key_id, body_bytes, outcome, duration_us
+           ), counted as (
+             insert into hookpack.request_count_delta
+               (day, trigger_ref, endpoint_key_id, outcome, latency, requests, body_bytes, last_at)
+             select (received_at at time zone 'UTC')::date, coalesce(trigger_ref, ''), endpoint_key_id, outcome,
+                    hookpack.latency_of(duration_us), count(*), sum(body_bytes), max(received_at)
+             from log group by 1, 2, 3, 4, 5
            ), kept as (
              insert into hookpack.quarantine
                (id, request_id, received_at, trigger_ref, pack_version, cause, detail, method, path, query, source_ip,
-                headers, body, idempotency_key)
+                headers, body, idempotency_key, owner_ref)
              select id, request_id, received_at, trigger_ref, pack_version, cause, detail, method, path, query,
-                    source_ip, headers::jsonb, body, key
+                    source_ip, headers::jsonb, body, key, owner_ref
              from unnest($34::uuid[], $35::uuid[], $36::timestamptz[], $37::text[], $38::text[], $39::text[],
                          $40::text[], $41::text[], $42::text[], $43::text[], $44::inet[], $45::text[], $46::bytea[],
-                         $47::text[], $48::boolean[])
+                         $47::text[], $48::boolean[], $52::text[])
                as q (id, request_id, received_at, trigger_ref, pack_version, cause, detail, method, path, query,
-                     source_ip, headers, body, key, claims)
+                     source_ip, headers, body, key, claims, owner_ref)
              where not claims or request_id in (select request_id from claimed)
              on conflict (id) do nothing
            )
@@ -139,6 +151,8 @@ pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Res
         &kept.claims,
         &events.pack_version as &[&str],
         &events.pack_hash as &[&[u8]],
+        &events.claims,
+        &kept.owner_ref as &[Option<&str>],
     )
     .fetch_all(db)
     .await?;
@@ -186,13 +200,21 @@ impl AnswerRow {
 pub async fn log(db: &mut PgConnection, rows: &[(LogRow, Option<Uuid>)]) -> sqlx::Result<()> {
     let logs = Logs::of(rows.iter().map(|(row, event_id)| (row, *event_id, false)));
     sqlx::query!(
-        "insert into hookpack.request_log
-           (id, received_at, trigger_ref, endpoint_key_id, source_ip, user_agent, method, body_bytes, status, outcome,
-            detail, event_id, verified, duration_us, pack_version)
-         select * from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::uuid[], $5::inet[], $6::text[], $7::text[],
-           $8::bigint[], $9::smallint[], $10::text[], $11::text[], $12::uuid[], $13::boolean[], $14::bigint[],
-           $15::text[])
-         on conflict (id) do nothing",
+        "with log as (
+           insert into hookpack.request_log
+             (id, received_at, trigger_ref, endpoint_key_id, source_ip, user_agent, method, body_bytes, status, outcome,
+              detail, event_id, verified, duration_us, pack_version)
+           select * from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::uuid[], $5::inet[], $6::text[], $7::text[],
+             $8::bigint[], $9::smallint[], $10::text[], $11::text[], $12::uuid[], $13::boolean[], $14::bigint[],
+             $15::text[])
+           on conflict (id) do nothing
+           returning received_at, trigger_ref, endpoint_key_id, body_bytes, outcome, duration_us
+         )
+         insert into hookpack.request_count_delta
+           (day, trigger_ref, endpoint_key_id, outcome, latency, requests, body_bytes, last_at)
+         select (received_at at time zone 'UTC')::date, coalesce(trigger_ref, ''), endpoint_key_id, outcome,
+                hookpack.latency_of(duration_us), count(*), sum(body_bytes), max(received_at)
+         from log group by 1, 2, 3, 4, 5",
         &logs.id,
         &logs.received_at,
         &logs.trigger_ref as &[Option<&str>],
@@ -214,12 +236,35 @@ pub async fn log(db: &mut PgConnection, rows: &[(LogRow, Option<Uuid>)]) -> sqlx
     Ok(())
 }
 
-/// Forgets deliveries whose window is over, a bounded number at a time; how many it were.
+/// Who holds a key, and since when and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct HolderRow {
+    pub request_id: Uuid,
+    pub received_at: OffsetDateTime,
+    pub expires_at: OffsetDateTime,
+}
+
+pub async fn holder(db: &mut PgConnection, owner_ref: &str, key: &str) -> sqlx::Result<Option<HolderRow>> {
+    sqlx::query_as!(
+        HolderRow,
+        "select request_id, received_at, expires_at from hookpack.delivery where owner_ref = $1 and key = $2",
+        owner_ref,
+        key,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Forgets deliveries whose window is over, a bounded number at a time; how many it were. What still waits in quarantine
+/// under the same key must hear of it when it is replayed.
 pub async fn forget_expired(db: &mut PgConnection, now: OffsetDateTime, most: i64) -> sqlx::Result<u64> {
     let forgotten = sqlx::query!(
         "delete from hookpack.delivery where (owner_ref, key) in
-           (select owner_ref, key from hookpack.delivery where expires_at <= $1
-            order by expires_at limit $2 for update skip locked)",
+           (select owner_ref, key from hookpack.delivery d
+            where expires_at <= $1
+              and not exists (select from hookpack.quarantine q
+                              where q.owner_ref = d.owner_ref and q.idempotency_key = d.key and q.replayed_at is null)
+            order by expires_at limit $2 for update of d skip locked)",
         now,
         most,
     );
@@ -249,7 +294,7 @@ impl<'a> Claims<'a> {
     fn of(deliveries: &[&'a Delivery]) -> Self {
         let mut rows = Self::default();
         for delivery in deliveries {
-            let Some(key) = &delivery.key else { continue };
+            let Some(key) = delivery.claim() else { continue };
             rows.owner_ref.push(&key.owner_ref);
             rows.key.push(&key.key);
             rows.request_id.push(delivery.log.id);
@@ -276,6 +321,7 @@ struct Events<'a> {
     metadata: Vec<&'a str>,
     key: Vec<Option<&'a str>>,
     received_at: Vec<OffsetDateTime>,
+    claims: Vec<bool>,
 }
 
 impl<'a> Events<'a> {
@@ -293,6 +339,7 @@ impl<'a> Events<'a> {
                 rows.metadata.push(&event.metadata);
                 rows.key.push(delivery.key.as_ref().map(|key| key.key.as_str()));
                 rows.received_at.push(delivery.log.received_at);
+                rows.claims.push(delivery.claim().is_some());
             }
         }
         rows
@@ -361,6 +408,8 @@ struct Kept<'a> {
     body: Vec<&'a [u8]>,
     key: Vec<Option<&'a str>>,
     claims: Vec<bool>,
+    /// Whose URL the request came to.
+    owner_ref: Vec<Option<&'a str>>,
 }
 
 impl<'a> Kept<'a> {
@@ -382,7 +431,8 @@ impl<'a> Kept<'a> {
                 rows.headers.push(&quarantined.headers);
                 rows.body.push(&quarantined.body);
                 rows.key.push(quarantined.key.as_deref());
-                rows.claims.push(delivery.key.is_some());
+                rows.claims.push(delivery.claim().is_some());
+                rows.owner_ref.push(delivery.log.trigger_ref.as_deref());
             }
         }
         rows

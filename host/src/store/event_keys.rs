@@ -114,8 +114,13 @@ pub struct Correction<'a> {
     pub detail: String,
 }
 
-/// Corrects the row of the log and the answer that is kept for repetitions, both written in this transaction.
-pub async fn correct(db: &mut PgConnection, corrections: &[Correction<'_>]) -> sqlx::Result<()> {
+/// Corrects the answer that is kept for repetitions and, where it was `logged` with it, the row of the log; both were
+/// written in this transaction.
+pub async fn correct(
+    db: &mut PgConnection,
+    corrections: &[Correction<'_>],
+    logged: bool,
+) -> sqlx::Result<()> {
     let request_id: Vec<Uuid> = corrections.iter().map(|correction| correction.delivery.log.id).collect();
     let event_id: Vec<Option<Uuid>> = corrections.iter().map(|correction| correction.event_id).collect();
     let outcome: Vec<&str> = corrections.iter().map(|correction| correction.outcome.word()).collect();
@@ -133,8 +138,19 @@ pub async fn correct(db: &mut PgConnection, corrections: &[Correction<'_>]) -> s
          ), log as (
            update hookpack.request_log l
            set event_id = given.event_id, outcome = given.outcome, detail = given.detail
-           from given
-           where l.id = given.request_id
+           from given join hookpack.request_log old on old.id = given.request_id
+           where l.id = given.request_id and $8
+           returning l.received_at, l.trigger_ref, l.endpoint_key_id, l.duration_us, l.body_bytes,
+                     old.outcome as before, l.outcome as after
+         ), counted as (
+           -- What was counted with the row goes over to its other outcome.
+           insert into hookpack.request_count_delta
+             (day, trigger_ref, endpoint_key_id, outcome, latency, requests, body_bytes)
+           select (received_at at time zone 'UTC')::date, coalesce(trigger_ref, ''), endpoint_key_id, moved.outcome,
+                  hookpack.latency_of(duration_us), sum(requests), sum(requests * body_bytes)
+           from log, lateral (values (before, -1), (after, 1)) as moved (outcome, requests)
+           where before <> after
+           group by 1, 2, 3, 4, 5
          )
          update hookpack.delivery d
          set event_id = given.event_id, body = given.body
@@ -147,6 +163,7 @@ pub async fn correct(db: &mut PgConnection, corrections: &[Correction<'_>]) -> s
         &body as &[Cow<'_, str>],
         &owner_ref as &[Option<&str>],
         &key as &[Option<&str>],
+        logged,
     )
     .execute(db)
     .await?;

@@ -1,7 +1,7 @@
 //! `hookpack.event`, read.
 
-use serde_json::value::RawValue;
-use sqlx::{PgExecutor, types::Json};
+use serde_json::{Value, value::RawValue};
+use sqlx::{PgExecutor, PgPool, postgres::PgListener, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -28,6 +28,8 @@ pub struct Filter {
     pub since: Option<OffsetDateTime>,
     pub until: Option<OffsetDateTime>,
     pub before: Option<Uuid>,
+    /// Whose payloads contain this document.
+    pub contains: Option<Value>,
     /// Of these packs only.
     pub pack_refs: Option<Vec<String>>,
     pub limit: i64,
@@ -46,6 +48,7 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<
              and ($4::timestamptz is null or received_at < $4)
              and ($5::uuid is null or id < $5)
              and ($7::text[] is null or pack_ref = any($7))
+             and ($8::jsonb is null or hookpack.jsonb_of(payload) @> $8)
            order by id desc
            limit $6"#,
         filter.trigger_ref,
@@ -55,6 +58,7 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<
         filter.before,
         filter.limit,
         filter.pack_refs.as_deref(),
+        filter.contains.as_ref(),
     )
     .fetch_all(db)
     .await
@@ -81,4 +85,126 @@ pub async fn of_request(db: impl PgExecutor<'_>, request_id: Uuid) -> sqlx::Resu
     )
     .fetch_all(db)
     .await
+}
+
+/// Where batches that stored events tell of it, with the trigger's ref.
+const CHANNEL: &str = "hookpack_event";
+
+/// Hears of stored events from now on.
+pub async fn listen(pool: &PgPool) -> sqlx::Result<PgListener> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(CHANNEL).await?;
+    Ok(listener)
+}
+
+/// A place in the order in which events can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The number of the transaction; below it nothing is to come any more.
+    pub written_in: u64,
+    pub id: Uuid,
+}
+
+/// Where to begin: after this place, or with what is to come. A place that no transaction has reached is of another
+/// server, from which the events were copied: they come before all that was stored here.
+pub async fn place(db: impl PgExecutor<'_>, after: Option<Place>) -> sqlx::Result<Place> {
+    let row = sqlx::query!(
+        r#"select pg_snapshot_xmin(pg_current_snapshot())::text as "oldest!",
+                  pg_snapshot_xmax(pg_current_snapshot())::text as "next!""#
+    )
+    .fetch_one(db)
+    .await?;
+    let next = number(&row.next)?;
+    Ok(match after {
+        Some(place) if place.written_in >= next => Place { written_in: 0, ..place },
+        Some(place) => place,
+        None => Place { written_in: number(&row.oldest)?, id: Uuid::nil() },
+    })
+}
+
+/// Events that were copied from another server, with numbers that are still to come here, are older than all that is
+/// stored from now on.
+pub async fn adopt(db: impl PgExecutor<'_>) -> sqlx::Result<u64> {
+    let adopted = sqlx::query!(
+        "update hookpack.event set written_in = '0' where written_in >= pg_snapshot_xmax(pg_current_snapshot())"
+    );
+    Ok(adopted.execute(db).await?.rows_affected())
+}
+
+/// Which events a stream is of.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    pub trigger_ref: Option<String>,
+    pub contains: Option<Value>,
+    /// Of these packs only.
+    pub pack_refs: Option<Vec<String>>,
+}
+
+/// A place, and the event there when it is one that was asked for.
+#[derive(Debug)]
+pub struct PlacedRow {
+    pub place: Place,
+    pub event: Option<EventRow>,
+}
+
+/// Places in one page; and how much may come before its last event, in bytes as they are stored.
+const PAGE_PLACES: i64 = 200;
+const PAGE_BYTES: i64 = 1 << 20;
+
+/// The places after this one, as far as no transaction can add any more; none: all was seen.
+pub async fn after(db: impl PgExecutor<'_>, place: Place, asked: &Asked) -> sqlx::Result<Vec<PlacedRow>> {
+    let rows = sqlx::query!(
+        r#"with page as materialized (
+             select *, ($4::text is null or trigger_ref = $4) and ($5::text[] is null or pack_ref = any($5)) as is_near
+             from hookpack.event
+             where (written_in, id) > ($1::text::xid8, $2) and written_in < pg_snapshot_xmin(pg_current_snapshot())
+             order by written_in, id
+             limit $3
+           ), looked as (
+             select *, case when not is_near then false when $6::jsonb is null then true
+                            else coalesce(hookpack.jsonb_of(payload) @> $6, false) end as is_asked_for
+             from page
+           ), sized as (
+             select *, sum(case when is_asked_for then pg_column_size(payload) + pg_column_size(metadata) else 0 end)
+                         over (order by written_in, id rows between unbounded preceding and 1 preceding) as bytes_before
+             from looked
+           )
+           select written_in::text as "written_in!", id as "id!", pack_ref as "pack_ref!", pack_version,
+                  encode(pack_hash, 'hex') as pack_hash, trigger_ref as "trigger_ref!", idempotency_key,
+                  received_at as "received_at!",
+                  case when is_asked_for then payload end as "payload: Json<Box<RawValue>>",
+                  case when is_asked_for then metadata end as "metadata: Json<Box<RawValue>>"
+           from sized
+           where coalesce(bytes_before, 0) < $7
+           order by written_in, id"#,
+        place.written_in.to_string(),
+        place.id,
+        PAGE_PLACES,
+        asked.trigger_ref,
+        asked.pack_refs.as_deref(),
+        asked.contains.as_ref(),
+        PAGE_BYTES,
+    )
+    .fetch_all(db)
+    .await?;
+    let placed = rows.into_iter().map(|row| {
+        let place = Place { written_in: number(&row.written_in)?, id: row.id };
+        let event = row.payload.zip(row.metadata).map(|(payload, metadata)| EventRow {
+            id: row.id,
+            pack_ref: row.pack_ref,
+            pack_version: row.pack_version,
+            pack_hash: row.pack_hash,
+            trigger_ref: row.trigger_ref,
+            payload,
+            metadata,
+            idempotency_key: row.idempotency_key,
+            received_at: row.received_at,
+        });
+        Ok(PlacedRow { place, event })
+    });
+    placed.collect()
+}
+
+fn number(text: &str) -> sqlx::Result<u64> {
+    text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }

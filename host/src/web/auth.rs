@@ -20,6 +20,8 @@ pub(super) struct Caller<S> {
 #[derive(Clone, Debug)]
 pub(super) struct Who {
     pub(super) token_id: Uuid,
+    /// By which it is looked up again while a call goes on.
+    pub(super) token_hash: [u8; 32],
     pub(super) label: String,
     pub(super) scope: Scope,
     /// `None`: every pack.
@@ -88,7 +90,14 @@ impl Who {
         }
         // The table knows no other words.
         let scope = Scope::from_word(&row.scope).unwrap_or(Scope::Read);
-        Ok(Self { token_id: row.id, label: row.label, scope, pack_refs: row.pack_refs, source_ip })
+        Ok(Self {
+            token_id: row.id,
+            token_hash,
+            label: row.label,
+            scope,
+            pack_refs: row.pack_refs,
+            source_ip,
+        })
     }
 
     /// Whether the token reaches what belongs to a pack: the pack's ref, or that of one of its triggers.

@@ -101,6 +101,7 @@ impl From<Denied> for ApiError {
             ),
             Denied::Forbidden(reason) => Self::Forbidden(reason),
             Denied::Store(error) => error.into(),
+            Denied::Busy(reason) => Self::Unavailable(reason),
             Denied::Internal(error) => Self::Internal(error),
         }
     }

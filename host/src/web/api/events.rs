@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -25,6 +25,8 @@ use crate::{
 pub(in crate::web) struct Wanted {
     /// Of this trigger only.
     trigger: Option<String>,
+    /// A JSON document that the payload contains, as Postgres' `@>` has it: `{"status": "paid"}`.
+    contains: Option<String>,
     /// With this idempotency key only.
     key: Option<String>,
     /// RFC 3339
@@ -85,13 +87,50 @@ pub(in crate::web) async fn list(
         until: moment(asked.until.as_ref(), "until")?,
         trigger_ref: asked.trigger,
         key: asked.key,
+        contains: document(asked.contains.as_deref())?,
         before: asked.cursor,
         pack_refs: caller.who.pack_refs,
         limit: limit(asked.limit),
     };
-    let rows = events::list(&host.pool, &filter).await?;
+    let rows = events::list(&host.pool, &filter).await.map_err(not_listed)?;
     let last = rows.last().map(|row| row.id);
     Ok(page(rows.into_iter().map(Event::from).collect(), last, filter.limit))
+}
+
+/// A JSON document out of a query, as the database can compare it.
+pub(super) fn document(text: Option<&str>) -> Result<Option<Value>, ApiError> {
+    let Some(text) = text else { return Ok(None) };
+    let told = |reason: &str| ApiError::BadRequest(format!("`contains` must be a JSON document: {reason}."));
+    let value: Value = serde_json::from_str(text).map_err(|error| told(&error.to_string()))?;
+    if is_comparable(&value) { Ok(Some(value)) } else { Err(told("it holds what nothing can contain")) }
+}
+
+/// What `jsonb` can't hold: NUL, and numbers beyond `numeric`.
+fn is_comparable(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) => true,
+        Value::Number(number) => {
+            number.as_str().len() <= NUMBER_CHARACTERS_MAX && number.as_f64().is_some_and(f64::is_finite)
+        }
+        Value::String(text) => !text.contains('\0'),
+        Value::Array(values) => values.iter().all(is_comparable),
+        Value::Object(fields) => {
+            fields.iter().all(|(name, value)| !name.contains('\0') && is_comparable(value))
+        }
+    }
+}
+
+const NUMBER_CHARACTERS_MAX: usize = 1000;
+
+/// A search without an index may take longer than a query may.
+fn not_listed(error: sqlx::Error) -> ApiError {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    if code.as_deref() == Some("57014") {
+        let told =
+            "This looks through more events than it has time for: narrow it, by `trigger` and `since`.";
+        return ApiError::Unavailable(told.to_owned());
+    }
+    ApiError::Store(error)
 }
 
 /// One event.

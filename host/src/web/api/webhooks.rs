@@ -1,6 +1,9 @@
 //! The public URLs of a trigger or a pack, and the policy in force there.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use axum::{
     Json,
@@ -27,6 +30,7 @@ use crate::{
     },
     policy::{OnInvalid, Policy},
     registry::{Endpoint, Registry, Target},
+    store::stats::{KeyCountRow, of_keys},
     web::{
         auth::{Caller, Read, Who, Write},
         error::{ApiError, Wrong},
@@ -91,6 +95,10 @@ pub(in crate::web) struct Key {
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
     expires_at: Option<OffsetDateTime>,
+    /// That came under it, whatever became of them.
+    requests: i64,
+    #[serde(with = "time::serde::rfc3339::option")]
+    last_used_at: Option<OffsetDateTime>,
     webhook_key: Option<String>,
     webhook_url: Option<String>,
 }
@@ -138,25 +146,36 @@ fn pack(host: &Host, who: &Who, reference: &str) -> Result<Target, ApiError> {
     pack.map(Target::Pack).ok_or_else(|| ApiError::NotFound(format!("pack {reference}")))
 }
 
-fn shown(host: &Host, who: &Who, target: &Target) -> Webhook {
+async fn shown(host: &Host, who: &Who, target: &Target) -> Result<Webhook, ApiError> {
+    let key_ids =
+        host.registry.load().endpoints_of(target.owner_ref()).iter().map(|key| key.key_id).collect();
+    let counts = counts(host, key_ids).await?;
     let registry = host.registry.load();
     let owner_ref = target.owner_ref();
     let endpoints = registry.endpoints_of(owner_ref);
     let main = endpoints.iter().find(|endpoint| endpoint.is_main);
     let key = main.and_then(|endpoint| key_of(endpoint, who));
     let (policy_sources, overrides) = layers(&registry, target);
-    Webhook {
+    Ok(Webhook {
         r#ref: owner_ref.to_owned(),
         webhook_enabled: !endpoints.is_empty(),
         webhook_paused: endpoints.iter().any(|endpoint| endpoint.paused),
         webhook_url: key.as_deref().map(|key| host.webhook_url(key)),
         webhook_key: key,
-        keys: endpoints.iter().map(|endpoint| Key::of(host, who, endpoint)).collect(),
+        keys: endpoints
+            .iter()
+            .map(|endpoint| Key::of(host, who, endpoint, counts.get(&endpoint.key_id)))
+            .collect(),
         policy: PolicyInForce::of(host, target.policy()),
         policy_sources,
         overrides,
         override_faults: registry.override_fault(owner_ref).map(wrong).unwrap_or_default(),
-    }
+    })
+}
+
+async fn counts(host: &Host, key_ids: Vec<Uuid>) -> Result<HashMap<Uuid, KeyCountRow>, ApiError> {
+    let rows = of_keys(&host.pool, &key_ids).await?;
+    Ok(rows.into_iter().map(|row| (row.endpoint_key_id, row)).collect())
 }
 
 /// Where each value comes from, and what operators have changed.
@@ -198,7 +217,7 @@ pub(in crate::web) async fn of_trigger(
     Named(reference): Named<String>,
 ) -> Result<Json<Data<Webhook>>, ApiError> {
     let target = trigger(&host, &caller.who, &reference)?;
-    Ok(data(shown(&host, &caller.who, &target)))
+    Ok(data(shown(&host, &caller.who, &target).await?))
 }
 
 /// The state and URLs of a pack's own endpoint, and the policy in force.
@@ -210,7 +229,7 @@ pub(in crate::web) async fn of_pack(
     Named(reference): Named<String>,
 ) -> Result<Json<Data<Webhook>>, ApiError> {
     let target = pack(&host, &caller.who, &reference)?;
-    Ok(data(shown(&host, &caller.who, &target)))
+    Ok(data(shown(&host, &caller.who, &target).await?))
 }
 
 /// Enables, disables, regenerates, pauses or resumes a trigger's endpoint; the answer is how it is then.
@@ -252,7 +271,7 @@ pub(in crate::web) async fn patch_trigger(
 ) -> Result<Json<Data<Webhook>>, ApiError> {
     let target = trigger(&host, &caller.who, &reference)?;
     overrides::patch(&host, &caller.who.actor(), &target, patch, caller.who.pack_refs.is_some()).await?;
-    Ok(data(shown(&host, &caller.who, &trigger(&host, &caller.who, &reference)?)))
+    Ok(data(shown(&host, &caller.who, &trigger(&host, &caller.who, &reference)?).await?))
 }
 
 /// Overrides keys of a pack's own `webhook`, for its own endpoint alone; the answer is what is in force then.
@@ -268,7 +287,7 @@ pub(in crate::web) async fn patch_pack(
 ) -> Result<Json<Data<Webhook>>, ApiError> {
     let target = pack(&host, &caller.who, &reference)?;
     overrides::patch(&host, &caller.who.actor(), &target, patch, caller.who.pack_refs.is_some()).await?;
-    Ok(data(shown(&host, &caller.who, &pack(&host, &caller.who, &reference)?)))
+    Ok(data(shown(&host, &caller.who, &pack(&host, &caller.who, &reference)?).await?))
 }
 
 /// Makes a further key for a trigger's endpoint.
@@ -341,7 +360,7 @@ async fn acted(host: &Arc<Host>, who: &Who, owner: Owner<'_>, action: Action) ->
         Err(error) => Err(error),
         Ok(target) => {
             act(host, &who.actor(), Owner::of(&target), action).await?;
-            Ok(data(shown(host, who, &running(host, who, owner)?)).into_response())
+            Ok(data(shown(host, who, &running(host, who, owner)?).await?).into_response())
         }
     }
 }
@@ -367,7 +386,7 @@ async fn added(
     let endpoint =
         registry.endpoints_of(target.owner_ref()).into_iter().find(|endpoint| endpoint.key_id == id);
     let not_yet = || ApiError::Unavailable("The key is made and not in force here yet.".to_owned());
-    Ok((StatusCode::CREATED, data(Key::of(host, who, endpoint.ok_or_else(not_yet)?))))
+    Ok((StatusCode::CREATED, data(Key::of(host, who, endpoint.ok_or_else(not_yet)?, None))))
 }
 
 /// The key itself, for whoever may have it.
@@ -376,7 +395,7 @@ pub(super) fn key_of(endpoint: &Arc<Endpoint>, who: &Who) -> Option<String> {
 }
 
 impl Key {
-    fn of(host: &Host, who: &Who, endpoint: &Arc<Endpoint>) -> Self {
+    fn of(host: &Host, who: &Who, endpoint: &Arc<Endpoint>, count: Option<&KeyCountRow>) -> Self {
         let key = key_of(endpoint, who);
         Self {
             id: endpoint.key_id,
@@ -384,6 +403,8 @@ impl Key {
             main: endpoint.is_main,
             created_at: endpoint.created_at,
             expires_at: endpoint.expires_at,
+            requests: count.map_or(0, |count| count.requests),
+            last_used_at: count.and_then(|count| count.last_at),
             webhook_url: key.as_deref().map(|key| host.webhook_url(key)),
             webhook_key: key,
         }

@@ -1,0 +1,12 @@
+//! Whose turn it is to tidy up.
+
+use sqlx::PgExecutor;
+
+/// Until the transaction ends nobody else tidies up; `false`: somebody else does.
+pub async fn lock(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select pg_try_advisory_xact_lock(hashtextextended('hookpack.tidy', 0)) as "locked!""#
+    )
+    .fetch_one(db)
+    .await
+}
