@@ -56,6 +56,8 @@ mod keys;
 mod mapper_cache;
 #[path = "blackbox/mappers.rs"]
 mod mappers;
+#[path = "blackbox/metrics.rs"]
+mod metrics;
 #[path = "blackbox/operators.rs"]
 mod operators;
 #[path = "blackbox/overrides.rs"]

@@ -33,6 +33,7 @@ use crate::{
         changes,
         secrets::{self, SecretRow},
     },
+    wasm::Sandbox,
 };
 
 /// A database that takes longer to say a word can't be counted on.
@@ -56,6 +57,8 @@ pub struct Host {
     pub pool: PgPool,
     /// Certificates and key sets of senders.
     pub fetcher: Fetcher,
+    /// Where mappers run.
+    pub sandbox: Arc<Sandbox>,
     pub metrics: Arc<Metrics>,
     /// How the packs folder is kept an eye on.
     pub watching: ArcSwap<Watching>,

@@ -33,6 +33,7 @@ use crate::{
     registry::{Endpoint, Target},
     request::{Inbound, rfc3339},
     secret::{SecretValue, Secrets},
+    steps::{Step, Steps},
     store::batch::Stored,
     verify::handshake::Shaken,
 };
@@ -61,27 +62,37 @@ enum Ended {
 /// Takes one request from the door to the table; the sender's answer follows from what this returns, with
 /// the id of the request's row in the log.
 pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Body) -> (Uuid, Receipt) {
+    let _in_flight = host.metrics.request_begins();
     let mut log = begin(host, peer, &head);
+    let mut steps = Steps::begin(log.started);
     let id = log.id;
-    let receipt = match story(host, key, head, body, &mut log).await {
+    let ended = story(host, key, head, body, &mut log, &mut steps).await;
+    steps.leave();
+    match &ended {
+        Ok(Ended::Stored(Stored::First(_))) => {}
+        Ok(Ended::Stored(Stored::Repeated(_))) => log.outcome = Outcome::Duplicate,
+        Ok(Ended::Ignored(answer)) => (log.status, log.outcome) = (answer.status, Outcome::Ignored),
+        Ok(Ended::Shaken(shaken)) => (log.status, log.outcome) = (shaken.status, Outcome::Handshake),
+        Err(refusal) => {
+            (log.status, log.outcome) = (refusal.status.as_u16(), refusal.outcome);
+            log.detail.clone_from(&refusal.detail);
+        }
+    }
+    let owner_ref = log.trigger_ref.as_deref().unwrap_or_default();
+    host.metrics.request_ended(owner_ref, log.outcome, log.started.elapsed(), &steps);
+    let receipt = match ended {
+        // The writer has its row.
         Ok(Ended::Stored(Stored::First(answer))) => Receipt::Answered(answer),
         Ok(Ended::Stored(Stored::Repeated(answer))) => Receipt::Replayed(answer),
         Ok(Ended::Ignored(answer)) => {
-            log.status = answer.status;
-            log.outcome = Outcome::Ignored;
             host.ingest.log(log);
             Receipt::Answered(answer)
         }
         Ok(Ended::Shaken(shaken)) => {
-            log.status = shaken.status;
-            log.outcome = Outcome::Handshake;
             note(host, log);
             Receipt::Shaken(shaken)
         }
         Err(refusal) => {
-            log.status = refusal.status.as_u16();
-            log.outcome = refusal.outcome;
-            log.detail.clone_from(&refusal.detail);
             note(host, log);
             Receipt::Refused(refusal)
         }
@@ -91,7 +102,14 @@ pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Bo
 
 /// Every check in its order; the first that fails ends it. A delivery that gets through is committed,
 /// with its row in the request log, before this returns.
-async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow) -> Result<Ended, Refusal> {
+async fn story(
+    host: &Host,
+    key: &str,
+    head: Parts,
+    body: Body,
+    log: &mut LogRow,
+    steps: &mut Steps,
+) -> Result<Ended, Refusal> {
     let registry = host.registry.load_full();
     // Both as they are now, to the end: packs and their secrets may be swapped meanwhile.
     let known = host.secrets.load_full();
@@ -113,28 +131,38 @@ async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow
     let mut request = inbound(log, head);
     let mut body = Arrival::Streaming(body);
     if !policy.handshakes.is_empty() {
+        steps.enter(Step::Body);
         body = body.read_early(&mut request, policy, &host.config).await;
+        steps.enter(Step::Handshake);
         if let Some(shaken) = shake(host, endpoint, &known, &request).await? {
             return Ok(Ended::Shaken(shaken));
         }
     }
+    steps.enter(Step::Open);
     let secrets = open(endpoint, &known)?;
+    steps.enter(Step::Media);
     let coding = understood(&request)?;
+    steps.enter(Step::Body);
     request.body = body.whole(&request, policy, &host.config).await?;
     log.body_bytes = i64::try_from(request.body.len()).unwrap_or(i64::MAX);
+    steps.enter(Step::Address);
     if !policy.admits(request.source_ip) {
         return Err(Refusal::address(request.source_ip));
     }
+    steps.enter(Step::HostLimits);
     host.limits.admit(request.source_ip).map_err(Refusal::over_host_limit)?;
+    steps.enter(Step::Signature);
     believe(host, &endpoint.target, &request, &secrets).await?;
     log.verified = policy.verify.verifies();
     if let Some(limit) = &endpoint.limit {
+        steps.enter(Step::RateLimit);
         limit.admit().await.map_err(Refusal::not_admitted)?;
     }
-    let judged = judge(&endpoint.target, &request, coding, Limits::of(&host.config)).await?;
+    let judged = judge(&endpoint.target, &request, coding, Limits::of(&host.config), steps).await?;
     let Some(delivery) = deliverable(&endpoint.target, &request, judged, log) else {
         return Ok(Ended::Ignored(ignored(&endpoint.target)));
     };
+    steps.enter(Step::Store);
     match host.ingest.store(delivery).await {
         Ok(stored) => Ok(Ended::Stored(stored)),
         Err(NotStored::Full) => Err(Refusal::store_full()),

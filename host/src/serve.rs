@@ -96,7 +96,7 @@ impl Running {
             Cache::open(&config.mapper_cache_dir(), master_key.clone(), config.mapper_cache_bytes_max)?;
         let metrics = Arc::new(Metrics::default());
         let sandbox = Sandbox::new(&config, Purpose::Serve, Some(cache));
-        let mut keeper = Keeper::new(&config, sandbox, metrics.clone());
+        let mut keeper = Keeper::new(&config, sandbox.clone(), metrics.clone());
         let mut loaded = keeper.first(&clock).await?;
         loaded.remember(endpoints::packs(&pool).await?);
         let keyring = Keyring { pool: &pool, master_key: &master_key, clock: &clock };
@@ -108,7 +108,7 @@ impl Running {
         let sources = config.secret_sources(environment);
         let stored = host::stored_secrets(&pool, &master_key, clock.now(), &StoredSecrets::default()).await?;
         let secrets = sources.read(registry.secret_names(), &stored);
-        let (ingest, writers) = Ingest::start(&config, &database, &clock);
+        let (ingest, writers) = Ingest::start(&config, &database, &clock, &metrics);
         let (looks, asks) = mpsc::channel(LOOKS_MAX);
         let host = Arc::new(Host {
             public_url: config.public_url(),
@@ -122,6 +122,7 @@ impl Running {
             ingest,
             pool,
             fetcher: Fetcher::new(config.pinned_urls.clone())?,
+            sandbox,
             metrics,
             watching: ArcSwap::default(),
             looks,

@@ -19,6 +19,7 @@ use crate::{
     request::Inbound,
     secret::{SecretValue, Secrets},
     selector::{Selector, Subject},
+    steps::{Step, Steps},
     verify::{
         Seen, Unverified, Verify,
         handshake::{Rejected, Shaken},
@@ -150,11 +151,13 @@ pub async fn judge(
     request: &Inbound,
     coding: Coding,
     limits: Limits,
+    steps: &mut Steps,
 ) -> Result<Judged, Refusal> {
     let policy = target.policy();
+    steps.enter(Step::Decode);
     let decoded = decoded(coding, request, policy, limits)?;
     let mut judged = Judged { is_batch: decoded.shape.is_batch(), ..Judged::default() };
-    let mut produced = Produced::default();
+    let mut produced = Produced::new(steps);
     let mut unmatched = Unmatched::default();
     let mut keys = Keys::of(policy, decoded.shape);
     let began = Instant::now();
@@ -162,6 +165,7 @@ pub async fn judge(
     let mut makers: Vec<_> =
         triggers.map(|trigger| Maker::new(trigger, policy, request, limits, began)).collect();
     for payload in &decoded.payloads {
+        produced.steps.enter(Step::Match);
         let subject = payload.subject(request);
         let (matching, unmet) = matching(&mut makers, subject);
         if matching.is_empty() {
