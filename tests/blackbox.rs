@@ -28,6 +28,8 @@ mod crash;
 mod declared_senders;
 #[path = "blackbox/decoding.rs"]
 mod decoding;
+#[path = "blackbox/dry_run.rs"]
+mod dry_run;
 #[path = "blackbox/embedded.rs"]
 mod embedded;
 #[path = "blackbox/event_key_faults.rs"]

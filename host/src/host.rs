@@ -193,8 +193,7 @@ impl Host {
 
     /// Keeps a secret that a handshake brought, sealed, and has it in force; `false` when there is one already.
     pub async fn keep_secret(&self, name: &str, value: &SecretValue) -> Result<bool> {
-        let (origin, _) = self.sources.find(name, &self.stored.load());
-        if origin.is_some() {
+        if self.has_secret(name) {
             return Ok(false);
         }
         let sealed = self.master_key.seal(value.bytes(), secret_seal(name))?;
@@ -203,6 +202,11 @@ impl Host {
         self.refresh_secrets();
         tracing::info!(name, first, "a handshake brought a secret");
         Ok(first)
+    }
+
+    /// Whether anybody has provided a value of it.
+    pub fn has_secret(&self, name: &str) -> bool {
+        self.sources.find(name, &self.stored.load()).0.is_some()
     }
 
     /// The secrets that policies name and nobody has provided.

@@ -6,6 +6,7 @@ mod judge;
 mod refusal;
 pub mod rehearse;
 mod source;
+pub mod trial;
 
 use std::{
     net::IpAddr,
@@ -26,6 +27,7 @@ pub use self::{
     source::source_of,
 };
 use crate::{
+    clock::Clock,
     decode::Coding,
     host::Host,
     ingest::NotStored,
@@ -52,6 +54,24 @@ pub enum Receipt {
     Refused(Refusal),
 }
 
+/// What a request may do here: for good, everything; on trial it spends nothing and keeps nothing.
+#[derive(Clone, Copy)]
+struct Course<'a> {
+    host: &'a Host,
+    clock: &'a Clock,
+    is_trial: bool,
+    /// Whether the signature is looked at; a trial may leave it out.
+    verifies: bool,
+}
+
+/// How far a request came that was not refused.
+#[expect(clippy::large_enum_variant, reason = "one a request, taken apart at once")]
+enum Passed {
+    Deliverable(Delivery),
+    Ignored(Answer),
+    Shaken(Shaken),
+}
+
 /// How a request ended that was not refused.
 enum Ended {
     Stored(Stored),
@@ -63,7 +83,8 @@ enum Ended {
 /// the id of the request's row in the log.
 pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Body) -> (Uuid, Receipt) {
     let _in_flight = host.metrics.request_begins();
-    let mut log = begin(host, peer, &head);
+    let source_ip = source_of(peer, &head.headers, &host.config.trusted_proxies);
+    let mut log = begin(&host.clock, source_ip, &head);
     let mut steps = Steps::begin(log.started);
     let id = log.id;
     let ended = story(host, key, head, body, &mut log, &mut steps).await;
@@ -100,8 +121,7 @@ pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Bo
     (id, receipt)
 }
 
-/// Every check in its order; the first that fails ends it. A delivery that gets through is committed,
-/// with its row in the request log, before this returns.
+/// A delivery that gets through every check is committed, with its row in the request log, before this returns.
 async fn story(
     host: &Host,
     key: &str,
@@ -111,12 +131,37 @@ async fn story(
     steps: &mut Steps,
 ) -> Result<Ended, Refusal> {
     let registry = host.registry.load_full();
-    // Both as they are now, to the end: packs and their secrets may be swapped meanwhile.
-    let known = host.secrets.load_full();
     let Some(endpoint) = registry.endpoint(key) else {
         log.trigger_ref = registry.refused(key).map(str::to_owned);
         return Err(if log.trigger_ref.is_some() { Refusal::pack_refused() } else { Refusal::unknown_key() });
     };
+    let course = Course { host, clock: &host.clock, is_trial: false, verifies: true };
+    let delivery = match pass(course, endpoint, head, body, log, steps).await? {
+        Passed::Deliverable(delivery) => delivery,
+        Passed::Ignored(answer) => return Ok(Ended::Ignored(answer)),
+        Passed::Shaken(shaken) => return Ok(Ended::Shaken(shaken)),
+    };
+    steps.enter(Step::Store);
+    match host.ingest.store(delivery).await {
+        Ok(stored) => Ok(Ended::Stored(stored)),
+        Err(NotStored::Full) => Err(Refusal::store_full()),
+        Err(NotStored::Unavailable) => Err(Refusal::store_away()),
+        Err(NotStored::Refused(reason)) => Err(Refusal::store_refused(reason)),
+    }
+}
+
+/// Every check in its order; the first that fails ends it.
+async fn pass(
+    course: Course<'_>,
+    endpoint: &Endpoint,
+    head: Parts,
+    body: Body,
+    log: &mut LogRow,
+    steps: &mut Steps,
+) -> Result<Passed, Refusal> {
+    let Course { host, is_trial, .. } = course;
+    // As they are now, to the end: packs and their secrets may be swapped meanwhile.
+    let known = host.secrets.load_full();
     let policy = endpoint.target.policy();
     log.trigger_ref = Some(endpoint.target.owner_ref().to_owned());
     log.endpoint_key_id = Some(endpoint.key_id);
@@ -134,8 +179,8 @@ async fn story(
         steps.enter(Step::Body);
         body = body.read_early(&mut request, policy, &host.config).await;
         steps.enter(Step::Handshake);
-        if let Some(shaken) = shake(host, endpoint, &known, &request).await? {
-            return Ok(Ended::Shaken(shaken));
+        if let Some(shaken) = shake(course, endpoint, &known, &request).await? {
+            return Ok(Passed::Shaken(shaken));
         }
     }
     steps.enter(Step::Open);
@@ -149,35 +194,33 @@ async fn story(
     if !policy.admits(request.source_ip) {
         return Err(Refusal::address(request.source_ip));
     }
-    steps.enter(Step::HostLimits);
-    host.limits.admit(request.source_ip).map_err(Refusal::over_host_limit)?;
-    steps.enter(Step::Signature);
-    believe(host, &endpoint.target, &request, &secrets).await?;
-    log.verified = policy.verify.verifies();
-    if let Some(limit) = &endpoint.limit {
+    if !is_trial {
+        steps.enter(Step::HostLimits);
+        host.limits.admit(request.source_ip).map_err(Refusal::over_host_limit)?;
+    }
+    if course.verifies {
+        steps.enter(Step::Signature);
+        believe(course, &endpoint.target, &request, &secrets).await?;
+        log.verified = policy.verify.verifies();
+    }
+    if let Some(limit) = endpoint.limit.as_ref().filter(|_| !is_trial) {
         steps.enter(Step::RateLimit);
         limit.admit().await.map_err(Refusal::not_admitted)?;
     }
     let judged = judge(&endpoint.target, &request, coding, Limits::of(&host.config), steps).await?;
-    let Some(delivery) = deliverable(&endpoint.target, &request, judged, log) else {
-        return Ok(Ended::Ignored(ignored(&endpoint.target)));
-    };
-    steps.enter(Step::Store);
-    match host.ingest.store(delivery).await {
-        Ok(stored) => Ok(Ended::Stored(stored)),
-        Err(NotStored::Full) => Err(Refusal::store_full()),
-        Err(NotStored::Unavailable) => Err(Refusal::store_away()),
-        Err(NotStored::Refused(reason)) => Err(Refusal::store_refused(reason)),
-    }
+    Ok(match deliverable(&endpoint.target, &request, judged, log) {
+        Some(delivery) => Passed::Deliverable(delivery),
+        None => Passed::Ignored(ignored(&endpoint.target)),
+    })
 }
 
-fn begin(host: &Host, peer: IpAddr, head: &Parts) -> LogRow {
+fn begin(clock: &Clock, source_ip: IpAddr, head: &Parts) -> LogRow {
     LogRow {
         id: Uuid::now_v7(),
-        received_at: host.clock.now(),
+        received_at: clock.now(),
         trigger_ref: None,
         endpoint_key_id: None,
-        source_ip: source_of(peer, &head.headers, &host.config.trusted_proxies),
+        source_ip,
         user_agent: head
             .headers
             .get(http::header::USER_AGENT)
@@ -209,15 +252,15 @@ fn open(endpoint: &Endpoint, known: &Secrets) -> Result<Vec<SecretValue>, Refusa
 
 /// The answer to a handshake, when the request is one that the policy declares. A secret that it brings is kept first.
 async fn shake(
-    host: &Host,
+    course: Course<'_>,
     endpoint: &Endpoint,
     known: &Secrets,
     request: &Inbound,
 ) -> Result<Option<Shaken>, Refusal> {
-    let Endpoint { target, .. } = endpoint;
+    let (host, Endpoint { target, .. }) = (course.host, endpoint);
     // What has to be fetched is fetched for deliveries; no sender's handshake is signed so.
-    let shaken = handshake(target, request, &host.public_url, None, known, host.clock.now())?;
-    if shaken.is_some() {
+    let shaken = handshake(target, request, &host.public_url, None, known, course.clock.now())?;
+    if shaken.is_some() && !course.is_trial {
         // Answers cost something, too.
         host.limits.admit(request.source_ip).map_err(Refusal::over_host_limit)?;
     }
@@ -230,7 +273,9 @@ async fn shake(
         return Err(Refusal::address(request.source_ip));
     }
     let Some(name) = target.policy().secrets.first() else { return Ok(None) };
-    match host.keep_secret(name, secret).await {
+    let kept =
+        if course.is_trial { Ok(!host.has_secret(name)) } else { host.keep_secret(name, secret).await };
+    match kept {
         Ok(true) => Ok(shaken),
         // Somebody else was first: this one is a stranger.
         Ok(false) => Ok(None),
@@ -244,13 +289,14 @@ async fn shake(
 /// Signature and freshness. Keys that the sender publishes are fetched before, and once more where they are not the
 /// ones that it signs with by now.
 async fn believe(
-    host: &Host,
+    course: Course<'_>,
     target: &Target,
     request: &Inbound,
     secrets: &[SecretValue],
 ) -> Result<(), Refusal> {
+    let host = course.host;
     let check = |fetched: Option<&str>| {
-        authenticate(target, request, &host.public_url, fetched, secrets, host.clock.now())
+        authenticate(target, request, &host.public_url, fetched, secrets, course.clock.now())
     };
     let Some(url) = wanted(target, request, &host.public_url)? else { return check(None) };
     let fetch = async |newer_than| {

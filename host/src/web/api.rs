@@ -7,6 +7,7 @@ pub(super) mod packs;
 pub(super) mod requests;
 pub(super) mod secrets;
 pub(super) mod tokens;
+pub(super) mod trial;
 pub(super) mod triggers;
 pub(super) mod webhooks;
 
