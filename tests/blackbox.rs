@@ -28,6 +28,8 @@ mod crash;
 mod declared_senders;
 #[path = "blackbox/decoding.rs"]
 mod decoding;
+#[path = "blackbox/drain.rs"]
+mod drain;
 #[path = "blackbox/dry_run.rs"]
 mod dry_run;
 #[path = "blackbox/embedded.rs"]

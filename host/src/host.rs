@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -60,6 +60,8 @@ pub struct Host {
     /// Where mappers run.
     pub sandbox: Arc<Sandbox>,
     pub metrics: Arc<Metrics>,
+    /// It has been told to stop: nothing new should come here.
+    pub stopping: AtomicBool,
     /// How the packs folder is kept an eye on.
     pub watching: ArcSwap<Watching>,
     /// Asks for a full look at the packs folder, and hears when it is done.

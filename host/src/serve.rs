@@ -3,7 +3,10 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex, atomic::AtomicI64},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -124,6 +127,7 @@ impl Running {
             fetcher: Fetcher::new(config.pinned_urls.clone())?,
             sandbox,
             metrics,
+            stopping: AtomicBool::new(false),
             watching: ArcSwap::default(),
             looks,
             refreshing: Mutex::default(),
@@ -137,7 +141,7 @@ impl Running {
         let mut servers = Vec::new();
         let mut admin_address = None;
         let mut door = |listener, router| {
-            servers.push(tokio::spawn(server::serve(listener, router, host.config.clone(), stopped.clone())));
+            servers.push(tokio::spawn(server::serve(listener, router, host.clone(), stopped.clone())));
         };
         match admin_listener {
             Some(admin) => {
@@ -163,8 +167,16 @@ impl Running {
         })
     }
 
+    /// Says that it is about to stop, and returns when everybody has had the time to hear it. Meanwhile it serves on, and
+    /// closes each connection after its next answer.
+    pub async fn notice(&self) {
+        self.host.stopping.store(true, Ordering::Relaxed);
+        sleep(Duration::from_secs(self.host.config.drain_notice_seconds)).await;
+    }
+
     /// Stops accepting, lets what is in flight finish, writes what waits, and stops the database last.
     pub async fn stop(self) {
+        self.host.stopping.store(true, Ordering::Relaxed);
         self.stop.send_replace(true);
         for server in self.servers {
             server.await.ok();
