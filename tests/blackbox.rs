@@ -28,6 +28,10 @@ mod crash;
 mod declared_senders;
 #[path = "blackbox/decoding.rs"]
 mod decoding;
+#[path = "blackbox/drain.rs"]
+mod drain;
+#[path = "blackbox/dry_run.rs"]
+mod dry_run;
 #[path = "blackbox/embedded.rs"]
 mod embedded;
 #[path = "blackbox/event_key_faults.rs"]
@@ -58,6 +62,8 @@ mod keys;
 mod mapper_cache;
 #[path = "blackbox/mappers.rs"]
 mod mappers;
+#[path = "blackbox/metrics.rs"]
+mod metrics;
 #[path = "blackbox/operators.rs"]
 mod operators;
 #[path = "blackbox/overrides.rs"]

@@ -78,7 +78,10 @@ pub struct Config {
     pub header_read_seconds: u64,
     /// Seconds for a request's body to arrive; then 408.
     pub body_read_seconds: u64,
-    /// Seconds that `serve` waits for requests in flight when it is told to stop.
+    /// Seconds for which `serve` goes on when SIGTERM has come and `/readyz` says so: as long as whoever spreads requests
+    /// over hosts needs to notice.
+    pub drain_notice_seconds: u64,
+    /// Seconds that `serve` waits for requests in flight when it stops.
     pub drain_seconds: u64,
     /// Requests of one source address, over all endpoints; then 429.
     pub source_rate_limit: Option<RateLimit>,
@@ -200,6 +203,7 @@ impl Default for Config {
             connections_max: 10_000,
             header_read_seconds: 10,
             body_read_seconds: 30,
+            drain_notice_seconds: 2,
             drain_seconds: 30,
             source_rate_limit: RateLimit::new(60_000, 60),
             total_rate_limit: None,

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -34,6 +34,7 @@ use crate::{
         changes,
         secrets::{self, SecretRow},
     },
+    wasm::Sandbox,
 };
 
 /// A database that takes longer to say a word can't be counted on.
@@ -63,7 +64,11 @@ pub struct Host {
     pub pool: PgPool,
     /// Certificates and key sets of senders.
     pub fetcher: Fetcher,
+    /// Where mappers run.
+    pub sandbox: Arc<Sandbox>,
     pub metrics: Arc<Metrics>,
+    /// It has been told to stop: nothing new should come here.
+    pub stopping: AtomicBool,
     /// How the packs folder is kept an eye on.
     pub watching: ArcSwap<Watching>,
     /// Asks for a full look at the packs folder, and hears when it is done.
@@ -215,8 +220,7 @@ impl Host {
 
     /// Keeps a secret that a handshake brought, sealed, and has it in force; `false` when there is one already.
     pub async fn keep_secret(&self, name: &str, value: &SecretValue) -> Result<bool> {
-        let (origin, _) = self.sources.find(name, &self.stored.load());
-        if origin.is_some() {
+        if self.has_secret(name) {
             return Ok(false);
         }
         let mut transaction = self.pool.begin().await?;
@@ -230,6 +234,11 @@ impl Host {
         self.refresh_secrets();
         tracing::info!(name, first, "a handshake brought a secret");
         Ok(first)
+    }
+
+    /// Whether anybody has provided a value of it.
+    pub fn has_secret(&self, name: &str) -> bool {
+        self.sources.find(name, &self.stored.load()).0.is_some()
     }
 
     /// The secrets that policies name and nobody has provided.

@@ -6,7 +6,7 @@ mod writer;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -22,6 +22,7 @@ use self::writer::Writer;
 use crate::{
     clock::Clock,
     config::Config,
+    metrics::{Metrics, OfQueue},
     model::{Delivery, LogRow},
     store::{Database, batch::Stored},
 };
@@ -45,8 +46,7 @@ pub struct Ingest {
     queued_bytes: Arc<AtomicUsize>,
     queue_bytes_max: usize,
     store_wait: Duration,
-    /// Rows of the request log that were given up because too many waited.
-    pub logs_dropped: AtomicU64,
+    metrics: Arc<Metrics>,
 }
 
 /// A delivery on its way, and who waits for it.
@@ -82,16 +82,23 @@ async fn keep_running(writer: impl Fn() -> Writer, sweeps: bool) {
 }
 
 impl Ingest {
-    pub fn start(config: &Config, database: &Database, clock: &Clock) -> (Arc<Self>, Writers) {
+    pub fn start(
+        config: &Config,
+        database: &Database,
+        clock: &Clock,
+        metrics: &Arc<Metrics>,
+    ) -> (Arc<Self>, Writers) {
         let (deliveries, deliveries_waiting) = mpsc::channel(config.queue_deliveries_max);
         let (logs, logs_waiting) = mpsc::channel(LOG_ROWS_WAITING_MAX);
         let queues = Arc::new(Mutex::new(Queues { deliveries: deliveries_waiting, logs: logs_waiting }));
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let writers = (0..config.writers()).map(|number| {
             let (config, database, clock) = (config.clone(), database.clone(), clock.clone());
-            let (queues, queued_bytes) = (queues.clone(), queued_bytes.clone());
-            let writer =
-                move || Writer::new(&config, &database, queues.clone(), queued_bytes.clone(), clock.clone());
+            let (queues, queued_bytes, metrics) = (queues.clone(), queued_bytes.clone(), metrics.clone());
+            let writer = move || {
+                let (queues, queued_bytes) = (queues.clone(), queued_bytes.clone());
+                Writer::new(&config, &database, queues, queued_bytes, clock.clone(), metrics.clone())
+            };
             // One of them also tidies up; more would only get in each other's way.
             tokio::spawn(keep_running(writer, number == 0))
         });
@@ -102,7 +109,7 @@ impl Ingest {
             queued_bytes,
             queue_bytes_max: config.queue_bytes_max,
             store_wait: Duration::from_secs(config.store_wait_seconds),
-            logs_dropped: AtomicU64::new(0),
+            metrics: metrics.clone(),
         };
         (Arc::new(ingest), writers)
     }
@@ -134,12 +141,17 @@ impl Ingest {
     pub fn log(&self, mut row: LogRow) {
         row.took = Some(row.duration());
         if self.logs.try_send(row).is_err() {
-            self.logs_dropped.fetch_add(1, Ordering::Relaxed);
+            self.metrics.log_rows_dropped(1);
         }
     }
 
-    pub fn deliveries_waiting(&self) -> usize {
-        self.deliveries.max_capacity() - self.deliveries.capacity()
+    /// What waits for a writer.
+    pub fn waiting(&self) -> OfQueue {
+        OfQueue {
+            deliveries: self.deliveries.max_capacity() - self.deliveries.capacity(),
+            bytes: self.queued_bytes.load(Ordering::Relaxed),
+            log_rows: self.logs.max_capacity() - self.logs.capacity(),
+        }
     }
 }
 

@@ -55,14 +55,16 @@ pub mod request;
 pub mod form;
 /// JSON as everything here reads it.
 pub mod json;
+/// Counters and durations (prometheus-client).
+pub mod metrics;
+/// What each step of a request took.
+pub mod steps;
 /// The words that every room shares.
 pub mod model;
 /// Every setting and limit.
 pub mod config;
 /// What senders publish: certificates, key sets (reqwest).
 pub mod fetch;
-/// Counters and durations (prometheus-client).
-pub mod metrics;
 /// Hearing that files have changed (notify).
 pub mod watch;
 /// Signatures of packs (ring).

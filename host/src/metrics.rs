@@ -1,15 +1,30 @@
 //! What is counted and timed, in the words of Prometheus.
 
-use std::time::Duration;
+mod requests;
+mod snapshot;
+
+use std::{sync::Arc, time::Duration};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
-use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
+use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
 use prometheus_client::registry::{Registry, Unit};
+
+use self::requests::Requests;
+pub use self::{
+    requests::InFlight,
+    snapshot::{OfMapper, OfQueue, Snapshot},
+};
+use crate::{model::Outcome, steps::Steps};
 
 /// Counted for as long as the host runs.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    requests: Arc<Requests>,
+    batch_sizes: Histogram,
+    batches: Histogram,
+    batches_failed: Counter,
+    log_rows_dropped: Counter,
     pack_changes: Family<Changed, Counter>,
     pack_loads: Histogram,
     pack_swaps: Histogram,
@@ -20,43 +35,32 @@ struct Changed {
     change: &'static str,
 }
 
-/// How many packs are in each state.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct State {
-    state: &'static str,
-}
-
-/// One pack.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Info {
-    pack: String,
-    version: String,
-    state: &'static str,
-}
-
-/// How things are at the moment of asking.
-#[derive(Debug, Default)]
-pub struct Snapshot {
-    /// Ref, version and state.
-    pub packs: Vec<(String, String, &'static str)>,
-    /// Every state, whether or not a pack is in it.
-    pub states: &'static [&'static str],
-    pub faults: usize,
-    /// Entries of the packs folder that are being changed or read.
-    pub changing: usize,
-    /// Whether the system tells of changes in the packs folder.
-    pub told: bool,
-}
-
 /// What can become of a change in the packs folder.
 pub const CHANGES: [&str; 6] = ["loaded", "changed", "moved", "refused", "mended", "removed"];
 
 /// Milliseconds to a minute: from a pack that is all YAML to one with a mapper in Python.
 const LOAD_SECONDS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 60.0];
+/// A commit on a fast disk to a statement's time limit.
+const BATCH_SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+const BATCH_DELIVERIES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("hookpack");
+        let requests = Arc::new(Requests::default());
+        registry.register_collector(Box::new(requests.clone()));
+
+        let (batch_sizes, batches) = (Histogram::new(BATCH_DELIVERIES), Histogram::new(BATCH_SECONDS));
+        let help = "Deliveries that were stored in one transaction";
+        registry.register("batch_deliveries", help, batch_sizes.clone());
+        let help = "From the first statement of a batch of deliveries to its commit";
+        registry.register_with_unit("batch_duration", help, Unit::Seconds, batches.clone());
+        let (batches_failed, log_rows_dropped) = (Counter::default(), Counter::default());
+        let help = "Batches that the database did not take; most are tried again";
+        registry.register("batches_failed", help, batches_failed.clone());
+        let help = "Rows of the request log that were given up because too many waited";
+        registry.register("log_rows_dropped", help, log_rows_dropped.clone());
+
         let pack_changes = Family::<Changed, Counter>::default();
         for change in CHANGES {
             // From the start: what is 0 and what is not there are two things.
@@ -68,11 +72,50 @@ impl Default for Metrics {
         registry.register_with_unit("pack_load", help, unit.clone(), pack_loads.clone());
         let help = "Putting loaded packs to work: keys, secrets, the swap";
         registry.register_with_unit("pack_swap", help, unit, pack_swaps.clone());
-        Self { registry, pack_changes, pack_loads, pack_swaps }
+        Self {
+            registry,
+            requests,
+            batch_sizes,
+            batches,
+            batches_failed,
+            log_rows_dropped,
+            pack_changes,
+            pack_loads,
+            pack_swaps,
+        }
     }
 }
 
 impl Metrics {
+    /// A request is under way, for as long as what this returns is kept.
+    pub fn request_begins(&self) -> InFlight<'_> {
+        self.requests.begin()
+    }
+
+    /// A request has ended; `owner_ref` is empty when it was for nobody.
+    pub fn request_ended(&self, owner_ref: &str, outcome: Outcome, took: Duration, steps: &Steps) {
+        self.requests.ended(owner_ref, outcome, took, steps);
+    }
+
+    /// Forgets the requests of triggers and packs that are not there any more.
+    pub fn retain_owners(&self, is_there: impl Fn(&str) -> bool) {
+        self.requests.retain(is_there);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a batch has some hundred deliveries")]
+    pub fn batch_stored(&self, deliveries: usize, took: Duration) {
+        self.batch_sizes.observe(deliveries as f64);
+        self.batches.observe(took.as_secs_f64());
+    }
+
+    pub fn batch_failed(&self) {
+        self.batches_failed.inc();
+    }
+
+    pub fn log_rows_dropped(&self, rows: usize) {
+        self.log_rows_dropped.inc_by(rows as u64);
+    }
+
     pub fn pack_change(&self, change: &'static str) {
         self.pack_changes.get_or_create(&Changed { change }).inc();
     }
@@ -92,36 +135,5 @@ impl Metrics {
         text::encode_registry(&mut text, &now.registry())?;
         text::encode_eof(&mut text)?;
         Ok(text)
-    }
-}
-
-impl Snapshot {
-    fn registry(self) -> Registry {
-        let mut registry = Registry::with_prefix("hookpack");
-        let packs = Family::<State, Gauge>::default();
-        for state in self.states {
-            packs.get_or_create(&State { state }).set(0);
-        }
-        let infos = Family::<Info, Gauge>::default();
-        for (pack, version, state) in self.packs {
-            packs.get_or_create(&State { state }).inc();
-            infos.get_or_create(&Info { pack, version, state }).set(1);
-        }
-        registry.register("packs", "Packs by state", packs);
-        registry.register("pack_info", "Each pack, its version and its state", infos);
-        let gauge = |number: usize| {
-            let gauge = Gauge::<i64>::default();
-            gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
-            gauge
-        };
-        registry.register("pack_faults", "Faults of packs that were refused", gauge(self.faults));
-        registry.register(
-            "packs_changing",
-            "Entries of the packs folder that are being changed",
-            gauge(self.changing),
-        );
-        let help = "1: the system tells of changes in the packs folder; 0: it is looked at again and again";
-        registry.register("packs_watched", help, gauge(usize::from(self.told)));
-        registry
     }
 }

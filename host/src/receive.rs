@@ -7,6 +7,7 @@ mod judge;
 mod refusal;
 pub mod rehearse;
 mod source;
+pub mod trial;
 
 use std::{
     net::IpAddr,
@@ -27,6 +28,7 @@ pub use self::{
     source::source_of,
 };
 use crate::{
+    clock::Clock,
     decode::Coding,
     host::Host,
     ingest::NotStored,
@@ -34,6 +36,7 @@ use crate::{
     registry::{Endpoint, Target},
     request::{Inbound, rfc3339},
     secret::{SecretValue, Secrets},
+    steps::{Step, Steps},
     store::batch::Stored,
     verify::handshake::Shaken,
 };
@@ -52,6 +55,24 @@ pub enum Receipt {
     Refused(Refusal),
 }
 
+/// What a request may do here: for good, everything; on trial it spends nothing and keeps nothing.
+#[derive(Clone, Copy)]
+struct Course<'a> {
+    host: &'a Host,
+    clock: &'a Clock,
+    is_trial: bool,
+    /// Whether the signature is looked at; a trial may leave it out.
+    verifies: bool,
+}
+
+/// How far a request came that was not refused.
+#[expect(clippy::large_enum_variant, reason = "one a request, taken apart at once")]
+enum Passed {
+    Deliverable(Delivery),
+    Ignored(Answer),
+    Shaken(Shaken),
+}
+
 /// How a request ended that was not refused.
 enum Ended {
     Stored(Stored),
@@ -62,27 +83,38 @@ enum Ended {
 /// Takes one request from the door to the table; the sender's answer follows from what this returns, with
 /// the id of the request's row in the log.
 pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Body) -> (Uuid, Receipt) {
-    let mut log = begin(host, peer, &head);
+    let _in_flight = host.metrics.request_begins();
+    let source_ip = source_of(peer, &head.headers, &host.config.trusted_proxies);
+    let mut log = begin(&host.clock, source_ip, &head);
+    let mut steps = Steps::begin(log.started);
     let id = log.id;
-    let receipt = match story(host, key, head, body, &mut log).await {
+    let ended = story(host, key, head, body, &mut log, &mut steps).await;
+    steps.leave();
+    match &ended {
+        Ok(Ended::Stored(Stored::First(_))) => {}
+        Ok(Ended::Stored(Stored::Repeated(_))) => log.outcome = Outcome::Duplicate,
+        Ok(Ended::Ignored(answer)) => (log.status, log.outcome) = (answer.status, Outcome::Ignored),
+        Ok(Ended::Shaken(shaken)) => (log.status, log.outcome) = (shaken.status, Outcome::Handshake),
+        Err(refusal) => {
+            (log.status, log.outcome) = (refusal.status.as_u16(), refusal.outcome);
+            log.detail.clone_from(&refusal.detail);
+        }
+    }
+    let owner_ref = log.trigger_ref.as_deref().unwrap_or_default();
+    host.metrics.request_ended(owner_ref, log.outcome, log.started.elapsed(), &steps);
+    let receipt = match ended {
+        // The writer has its row.
         Ok(Ended::Stored(Stored::First(answer))) => Receipt::Answered(answer),
         Ok(Ended::Stored(Stored::Repeated(answer))) => Receipt::Replayed(answer),
         Ok(Ended::Ignored(answer)) => {
-            log.status = answer.status;
-            log.outcome = Outcome::Ignored;
             host.ingest.log(log);
             Receipt::Answered(answer)
         }
         Ok(Ended::Shaken(shaken)) => {
-            log.status = shaken.status;
-            log.outcome = Outcome::Handshake;
             note(host, log);
             Receipt::Shaken(shaken)
         }
         Err(refusal) => {
-            log.status = refusal.status.as_u16();
-            log.outcome = refusal.outcome;
-            log.detail.clone_from(&refusal.detail);
             note(host, log);
             Receipt::Refused(refusal)
         }
@@ -90,16 +122,47 @@ pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Bo
     (id, receipt)
 }
 
-/// Every check in its order; the first that fails ends it. A delivery that gets through is committed,
-/// with its row in the request log, before this returns.
-async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow) -> Result<Ended, Refusal> {
+/// A delivery that gets through every check is committed, with its row in the request log, before this returns.
+async fn story(
+    host: &Host,
+    key: &str,
+    head: Parts,
+    body: Body,
+    log: &mut LogRow,
+    steps: &mut Steps,
+) -> Result<Ended, Refusal> {
     let registry = host.registry.load_full();
-    // Both as they are now, to the end: packs and their secrets may be swapped meanwhile.
-    let known = host.secrets.load_full();
     let Some(endpoint) = registry.endpoint(key) else {
         log.trigger_ref = registry.refused(key).map(str::to_owned);
         return Err(if log.trigger_ref.is_some() { Refusal::pack_refused() } else { Refusal::unknown_key() });
     };
+    let course = Course { host, clock: &host.clock, is_trial: false, verifies: true };
+    let delivery = match pass(course, endpoint, head, body, log, steps).await? {
+        Passed::Deliverable(delivery) => delivery,
+        Passed::Ignored(answer) => return Ok(Ended::Ignored(answer)),
+        Passed::Shaken(shaken) => return Ok(Ended::Shaken(shaken)),
+    };
+    steps.enter(Step::Store);
+    match host.ingest.store(delivery).await {
+        Ok(stored) => Ok(Ended::Stored(stored)),
+        Err(NotStored::Full) => Err(Refusal::store_full()),
+        Err(NotStored::Unavailable) => Err(Refusal::store_away()),
+        Err(NotStored::Refused(reason)) => Err(Refusal::store_refused(reason)),
+    }
+}
+
+/// Every check in its order; the first that fails ends it.
+async fn pass(
+    course: Course<'_>,
+    endpoint: &Endpoint,
+    head: Parts,
+    body: Body,
+    log: &mut LogRow,
+    steps: &mut Steps,
+) -> Result<Passed, Refusal> {
+    let Course { host, is_trial, .. } = course;
+    // As they are now, to the end: packs and their secrets may be swapped meanwhile.
+    let known = host.secrets.load_full();
     let policy = endpoint.target.policy();
     log.trigger_ref = Some(endpoint.target.owner_ref().to_owned());
     log.endpoint_key_id = Some(endpoint.key_id);
@@ -114,43 +177,51 @@ async fn story(host: &Host, key: &str, head: Parts, body: Body, log: &mut LogRow
     let mut request = inbound(log, head);
     let mut body = Arrival::Streaming(body);
     if !policy.handshakes.is_empty() {
+        steps.enter(Step::Body);
         body = body.read_early(&mut request, policy, &host.config).await;
-        if let Some(shaken) = shake(host, endpoint, &known, &request).await? {
-            return Ok(Ended::Shaken(shaken));
+        steps.enter(Step::Handshake);
+        if let Some(shaken) = shake(course, endpoint, &known, &request).await? {
+            return Ok(Passed::Shaken(shaken));
         }
     }
+    steps.enter(Step::Open);
     let secrets = open(endpoint, &known)?;
+    steps.enter(Step::Media);
     let coding = understood(&request)?;
+    steps.enter(Step::Body);
     request.body = body.whole(&request, policy, &host.config).await?;
     log.body_bytes = i64::try_from(request.body.len()).unwrap_or(i64::MAX);
+    steps.enter(Step::Address);
     if !policy.admits(request.source_ip) {
         return Err(Refusal::address(request.source_ip));
     }
-    host.limits.admit(request.source_ip).map_err(Refusal::over_host_limit)?;
-    believe(host, &endpoint.target, &request, &secrets).await?;
-    log.verified = policy.verify.verifies();
-    if let Some(limit) = &endpoint.limit {
+    if !is_trial {
+        steps.enter(Step::HostLimits);
+        host.limits.admit(request.source_ip).map_err(Refusal::over_host_limit)?;
+    }
+    if course.verifies {
+        steps.enter(Step::Signature);
+        believe(course, &endpoint.target, &request, &secrets).await?;
+        log.verified = policy.verify.verifies();
+    }
+    if let Some(limit) = endpoint.limit.as_ref().filter(|_| !is_trial) {
+        steps.enter(Step::RateLimit);
         limit.admit().await.map_err(Refusal::not_admitted)?;
     }
-    let judged = judge(&endpoint.target, &request, coding, Limits::of(&host.config)).await?;
-    let Some(delivery) = deliverable(&endpoint.target, &request, judged, log) else {
-        return Ok(Ended::Ignored(ignored(&endpoint.target)));
-    };
-    match host.ingest.store(delivery).await {
-        Ok(stored) => Ok(Ended::Stored(stored)),
-        Err(NotStored::Full) => Err(Refusal::store_full()),
-        Err(NotStored::Unavailable) => Err(Refusal::store_away()),
-        Err(NotStored::Refused(reason)) => Err(Refusal::store_refused(reason)),
-    }
+    let judged = judge(&endpoint.target, &request, coding, Limits::of(&host.config), steps).await?;
+    Ok(match deliverable(&endpoint.target, &request, judged, log) {
+        Some(delivery) => Passed::Deliverable(delivery),
+        None => Passed::Ignored(ignored(&endpoint.target)),
+    })
 }
 
-fn begin(host: &Host, peer: IpAddr, head: &Parts) -> LogRow {
+fn begin(clock: &Clock, source_ip: IpAddr, head: &Parts) -> LogRow {
     LogRow {
         id: Uuid::now_v7(),
-        received_at: host.clock.now(),
+        received_at: clock.now(),
         trigger_ref: None,
         endpoint_key_id: None,
-        source_ip: source_of(peer, &head.headers, &host.config.trusted_proxies),
+        source_ip,
         user_agent: head
             .headers
             .get(http::header::USER_AGENT)
@@ -182,15 +253,15 @@ fn open(endpoint: &Endpoint, known: &Secrets) -> Result<Vec<SecretValue>, Refusa
 
 /// The answer to a handshake, when the request is one that the policy declares. A secret that it brings is kept first.
 async fn shake(
-    host: &Host,
+    course: Course<'_>,
     endpoint: &Endpoint,
     known: &Secrets,
     request: &Inbound,
 ) -> Result<Option<Shaken>, Refusal> {
-    let Endpoint { target, .. } = endpoint;
+    let (host, Endpoint { target, .. }) = (course.host, endpoint);
     // What has to be fetched is fetched for deliveries; no sender's handshake is signed so.
-    let shaken = handshake(target, request, &host.public_url, None, known, host.clock.now())?;
-    if shaken.is_some() {
+    let shaken = handshake(target, request, &host.public_url, None, known, course.clock.now())?;
+    if shaken.is_some() && !course.is_trial {
         // Answers cost something, too.
         host.limits.admit(request.source_ip).map_err(Refusal::over_host_limit)?;
     }
@@ -203,7 +274,9 @@ async fn shake(
         return Err(Refusal::address(request.source_ip));
     }
     let Some(name) = target.policy().secrets.first() else { return Ok(None) };
-    match host.keep_secret(name, secret).await {
+    let kept =
+        if course.is_trial { Ok(!host.has_secret(name)) } else { host.keep_secret(name, secret).await };
+    match kept {
         Ok(true) => Ok(shaken),
         // Somebody else was first: this one is a stranger.
         Ok(false) => Ok(None),
@@ -217,13 +290,14 @@ async fn shake(
 /// Signature and freshness. Keys that the sender publishes are fetched before, and once more where they are not the
 /// ones that it signs with by now.
 async fn believe(
-    host: &Host,
+    course: Course<'_>,
     target: &Target,
     request: &Inbound,
     secrets: &[SecretValue],
 ) -> Result<(), Refusal> {
+    let host = course.host;
     let check = |fetched: Option<&str>| {
-        authenticate(target, request, &host.public_url, fetched, secrets, host.clock.now())
+        authenticate(target, request, &host.public_url, fetched, secrets, course.clock.now())
     };
     let Some(url) = wanted(target, request, &host.public_url)? else { return check(None) };
     let fetch = async |newer_than| {

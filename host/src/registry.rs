@@ -185,6 +185,13 @@ impl Registry {
         self.refused.get(&secret::hash(key)).map(String::as_str)
     }
 
+    /// Whether something of that ref runs, or would if its pack were sound.
+    pub fn knows(&self, owner_ref: &str) -> bool {
+        self.triggers.contains_key(owner_ref)
+            || self.effective.contains_key(owner_ref)
+            || self.refused.values().any(|refused| refused == owner_ref)
+    }
+
     pub fn endpoint(&self, key: &str) -> Option<&Arc<Endpoint>> {
         self.by_key.get(&secret::hash(key))
     }

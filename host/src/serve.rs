@@ -3,7 +3,10 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex, atomic::AtomicI64},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -99,7 +102,7 @@ impl Running {
             Cache::open(&config.mapper_cache_dir(), master_key.clone(), config.mapper_cache_bytes_max)?;
         let metrics = Arc::new(Metrics::default());
         let sandbox = Sandbox::new(&config, Purpose::Serve, Some(cache));
-        let mut keeper = Keeper::new(&config, sandbox, metrics.clone());
+        let mut keeper = Keeper::new(&config, sandbox.clone(), metrics.clone());
         let mut loaded = keeper.first(&clock).await?;
         loaded.remember(endpoints::packs(&pool).await?);
         let keyring = Keyring { pool: &pool, master_key: &master_key, clock: &clock };
@@ -111,7 +114,7 @@ impl Running {
         let sources = config.secret_sources(environment);
         let stored = host::stored_secrets(&pool, &master_key, clock.now(), &StoredSecrets::default()).await?;
         let secrets = sources.read(registry.secret_names(), &stored);
-        let (ingest, writers) = Ingest::start(&config, &database, &clock);
+        let (ingest, writers) = Ingest::start(&config, &database, &clock, &metrics);
         let (looks, asks) = mpsc::channel(LOOKS_MAX);
         let host = Arc::new(Host {
             public_url: config.public_url(),
@@ -127,7 +130,9 @@ impl Running {
             news: News::new(config.event_streams_max),
             pool,
             fetcher: Fetcher::new(config.pinned_urls.clone())?,
+            sandbox,
             metrics,
+            stopping: AtomicBool::new(false),
             watching: ArcSwap::default(),
             looks,
             refreshing: Mutex::default(),
@@ -142,7 +147,7 @@ impl Running {
         let mut servers = Vec::new();
         let mut admin_address = None;
         let mut door = |listener, router| {
-            servers.push(tokio::spawn(server::serve(listener, router, host.config.clone(), stopped.clone())));
+            servers.push(tokio::spawn(server::serve(listener, router, host.clone(), stopped.clone())));
         };
         match admin_listener {
             Some(admin) => {
@@ -170,8 +175,16 @@ impl Running {
         })
     }
 
+    /// Says that it is about to stop, and returns when everybody has had the time to hear it. Meanwhile it serves on, and
+    /// closes each connection after its next answer.
+    pub async fn notice(&self) {
+        self.host.stopping.store(true, Ordering::Relaxed);
+        sleep(Duration::from_secs(self.host.config.drain_notice_seconds)).await;
+    }
+
     /// Stops accepting, lets what is in flight finish, writes what waits, and stops the database last.
     pub async fn stop(self) {
+        self.host.stopping.store(true, Ordering::Relaxed);
         self.stop.send_replace(true);
         self.host.news.end();
         for server in self.servers {

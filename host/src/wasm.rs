@@ -225,6 +225,16 @@ impl fmt::Debug for Program {
     }
 }
 
+/// How much mappers are used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Activity {
+    pub workers: usize,
+    pub busy: usize,
+    /// Deliveries that wait for a worker, and the bytes of their payloads.
+    pub waiting: usize,
+    pub waiting_bytes: usize,
+}
+
 /// What is known of a component.
 #[derive(Clone, Debug)]
 pub struct About {
@@ -358,6 +368,17 @@ impl Sandbox {
             Ok(()) => Ok(program),
             Err(reason) => Err(Refused::new(format!("this component can't be instantiated: {reason}"), None)),
         }
+    }
+
+    /// What goes on now; nothing before the first mapper is loaded.
+    pub fn activity(&self) -> Activity {
+        let workers = self.limits.workers;
+        let Some(Ok(machine)) = self.machine.get() else {
+            return Activity { workers, ..Activity::default() };
+        };
+        let busy = workers.saturating_sub(machine.workers.slots.available_permits());
+        let (waiting, waiting_bytes) = machine.queue.waiting();
+        Activity { workers, busy, waiting, waiting_bytes }
     }
 
     fn machine(&self) -> Result<Arc<Machine>, Refused> {

@@ -58,6 +58,8 @@ fn management() -> Router<Arc<Host>> {
         .routes(routes!(api::webhooks::act_on_pack))
         .routes(routes!(api::webhooks::add_pack_key))
         .routes(routes!(api::webhooks::revoke_pack_key))
+        .routes(routes!(api::trial::of_trigger))
+        .routes(routes!(api::trial::of_pack))
         .routes(routes!(api::secrets::list))
         .routes(routes!(api::secrets::put, api::secrets::remove))
         .routes(routes!(api::secrets::rotate))

@@ -32,6 +32,7 @@ use hookpack::{
     registry::Target,
     request::Inbound,
     secret::SecretValue,
+    steps::Steps,
     verify::Seen,
     wasm::{Purpose, Sandbox},
 };
@@ -128,7 +129,9 @@ fn whole(criterion: &mut Criterion, case: &Case, github: &Arc<Pack>) {
     {
         let receive = || {
             authenticate(&target, request, PUBLIC_URL, None, &secrets, NOW).unwrap();
-            at_once(judge(&target, request, Coding::of(&request.headers).unwrap(), limits)).unwrap()
+            let steps = &mut Steps::begin(std::time::Instant::now());
+            let coding = Coding::of(&request.headers).unwrap();
+            at_once(judge(&target, request, coding, limits, steps)).unwrap()
         };
         assert_eq!(receive().events.len(), 1, "a push is one event");
         measure(criterion, name, case, receive);

@@ -108,7 +108,7 @@ impl Host {
     pub async fn with(config: Config, url: &str) -> Self {
         let config = Config { database_url: Some(url.to_owned()), ..config };
         let database = Database::open(&config, &Environment::default()).await.unwrap();
-        let (ingest, writers) = Ingest::start(&config, &database, &Clock::held(NOW));
+        let (ingest, writers) = Ingest::start(&config, &database, &Clock::held(NOW), &Arc::default());
         Self { ingest, writers }
     }
 
@@ -135,7 +135,7 @@ impl Host {
         let stored = tokio::spawn(async move {
             join_all(deliveries.into_iter().map(|delivery| ingest.store(delivery))).await
         });
-        eventually("a full queue", async || (self.ingest.deliveries_waiting() == count).then_some(())).await;
+        eventually("a full queue", async || (self.ingest.waiting().deliveries == count).then_some(())).await;
         lock.rollback().await.unwrap();
         plug.await.unwrap().unwrap();
         stored.await.unwrap()

@@ -54,6 +54,11 @@ impl Client {
         Ok(Self { http: http()?, url: args.url.trim_end_matches('/').to_owned(), token })
     }
 
+    /// Where the host is.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The whole answer to a GET of `/api/v1<path>`.
     pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value> {
         self.ask(Method::GET, path, |request| request.query(query)).await

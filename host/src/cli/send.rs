@@ -3,10 +3,12 @@
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, anyhow, bail};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use serde_json::{Value, json};
 
 use super::{
-    Setup,
+    Output, Setup,
     client::{self, Client, ClientArgs},
     output,
 };
@@ -36,18 +38,26 @@ pub(super) struct Args {
     /// The folder of packs. Default: packs
     #[arg(long, value_name = "DIR")]
     packs: Option<String>,
+    /// Only ask what would become of it: nothing is stored.
+    #[arg(long)]
+    dry_run: bool,
+    /// How a dry run is told.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Output,
     #[command(flatten)]
     client: ClientArgs,
 }
 
 pub(super) async fn run(setup: &Setup, args: Args) -> Result<ExitCode> {
-    let Args { reference, case, body, headers, packs, client } = args;
+    let Args { reference, case, body, headers, packs, dry_run, output, client } = args;
     let config = setup.config([("packs", packs)])?;
     let sandbox = setup.sandbox(&config, Purpose::Serve);
     let (pack, policy) = find(Reader { limits: &config, sandbox: &sandbox }, &reference)?;
     let secrets =
         config.secret_sources(&setup.environment).read(pack.secret_names(), &StoredSecrets::default());
-    let url = url(&Client::new(setup, client)?, &pack, &reference).await?;
+    let client = Client::new(setup, client)?;
+    let resource = resource(&pack, &reference);
+    let url = url(&client, &resource, &reference, dry_run).await?;
     let headers = headers.iter().map(|line| header_of(line)).collect::<Result<HeaderMap>>()?;
     let request = match body {
         Some(file) => {
@@ -57,6 +67,9 @@ pub(super) async fn run(setup: &Setup, args: Args) -> Result<ExitCode> {
         None => find_case(&config, &pack, &reference, case.as_deref())?.with_headers(&headers),
     };
     let outgoing = signed(&request, &policy, &secrets, &url)?;
+    if dry_run {
+        return rehearse(&client, &resource, &url, &outgoing, output).await;
+    }
     output::line(&format!("POST {url}"));
     deliver(&url, outgoing).await
 }
@@ -83,12 +96,18 @@ fn find(reader: Reader<'_>, reference: &str) -> Result<(Arc<Pack>, Arc<Policy>)>
     )
 }
 
-async fn url(client: &Client, pack: &Pack, reference: &str) -> Result<String> {
+/// Its path in the API.
+fn resource(pack: &Pack, reference: &str) -> String {
     let kind = if pack.reference == reference { "packs" } else { "triggers" };
-    let answer = client.get(&format!("/{kind}/{reference}/webhooks"), &[]).await?;
-    let url = answer["data"]["webhook_url"].as_str();
-    url.map(str::to_owned)
-        .ok_or_else(|| anyhow!("{reference} has no URL on that host: its webhook is not enabled"))
+    format!("/{kind}/{reference}")
+}
+
+/// The webhook's URL; a dry run needs none that is open.
+async fn url(client: &Client, resource: &str, reference: &str, dry_run: bool) -> Result<String> {
+    let answer = client.get(&format!("{resource}/webhooks"), &[]).await?;
+    let url = answer["data"]["webhook_url"].as_str().map(str::to_owned);
+    let url = url.or_else(|| dry_run.then(|| format!("{}/api/v1/webhooks/dry-run", client.url())));
+    url.ok_or_else(|| anyhow!("{reference} has no URL on that host: its webhook is not enabled"))
 }
 
 fn find_case(config: &Config, pack: &Pack, reference: &str, name: Option<&str>) -> Result<cases::Case> {
@@ -125,6 +144,55 @@ fn signed(case: &cases::Case, policy: &Policy, secrets: &Secrets, url: &str) -> 
     let (prefix, path) = url.path().split_at(at);
     case.outgoing(policy, secrets, &format!("{base}{prefix}"), path, Clock::System.now())
         .map_err(anyhow::Error::msg)
+}
+
+/// Asks the host what would become of it; a 2xx for the sender is a success.
+async fn rehearse(
+    client: &Client,
+    resource: &str,
+    url: &str,
+    outgoing: &cases::Outgoing,
+    output: Output,
+) -> Result<ExitCode> {
+    let line = |(name, value): (&HeaderName, &HeaderValue)| {
+        json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())])
+    };
+    let path = &url[url.find("/api/v1/webhooks/").unwrap_or_default()..];
+    let body = json!({
+        "method": outgoing.method.as_str(),
+        "headers": outgoing.headers.iter().map(line).collect::<Vec<_>>(),
+        "query": outgoing.query,
+        "path": path,
+        "body_base64": STANDARD.encode(&outgoing.body),
+    });
+    let answer = client.call(Method::POST, &format!("{resource}/test"), &body).await?;
+    let told = &answer["data"];
+    match output {
+        Output::Json => output::line(&answer.to_string()),
+        Output::Text => show(told),
+    }
+    let status = told["answer"]["status"].as_u64().unwrap_or_default();
+    Ok(if (200..300).contains(&status) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The steps as a table, then what would be answered and stored.
+fn show(told: &Value) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let steps = told["steps"].as_array().into_iter().flatten();
+    let rows = steps.map(|step| {
+        let took = format!("{} µs", step["took_us"]);
+        vec![text(&step["step"]), text(&step["outcome"]), took, text(&step["detail"])]
+    });
+    output::table(&["STEP", "OUTCOME", "TOOK", ""], rows);
+    output::line(&format!("\n{} {}", told["answer"]["status"], text(&told["outcome"])));
+    output::line(&text(&told["answer"]["body"]));
+    for event in told["events"].as_array().into_iter().flatten() {
+        output::line(&format!("\nevent of {}", text(&event["trigger_ref"])));
+        output::line(&serde_json::to_string_pretty(&event["payload"]).unwrap_or_default());
+    }
+    for kept in told["quarantined"].as_array().into_iter().flatten() {
+        output::line(&format!("\nkept for {}: {}", text(&kept["trigger_ref"]), text(&kept["detail"])));
+    }
 }
 
 /// Sends it and shows the answer; a 2xx is a success.

@@ -19,16 +19,35 @@ pub(super) async fn run(setup: &Setup, args: ServeArgs) -> Result<ExitCode> {
         _ = terminate.recv() => return Ok(ExitCode::FAILURE),
     };
     greet(&running);
-    loop {
+    let give_notice = loop {
         tokio::select! {
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            // Somebody sits before it.
+            _ = interrupt.recv() => break false,
+            _ = terminate.recv() => break true,
             _ = hang_up.recv() => look(running.host.clone()),
         }
+    };
+    tokio::select! {
+        () = stop(running, give_notice) => Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => Ok(at_once()),
+        _ = terminate.recv() => Ok(at_once()),
+    }
+}
+
+async fn stop(running: Running, give_notice: bool) {
+    if give_notice {
+        let seconds = running.host.config.drain_notice_seconds;
+        tracing::info!(seconds, "about to stop: not ready any more, still serving");
+        running.notice().await;
     }
     tracing::info!("stopping: no new requests, those in flight are finished");
     running.stop().await;
-    Ok(ExitCode::SUCCESS)
+}
+
+/// Who asks twice does not want to wait.
+fn at_once() -> ExitCode {
+    tracing::warn!("a second signal: stopped at once, with whatever was under way");
+    ExitCode::FAILURE
 }
 
 /// What SIGHUP asks for: a full look at the packs folder, while everything goes on.

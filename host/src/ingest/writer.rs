@@ -23,6 +23,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
+    metrics::Metrics,
     model::{Answer, Delivery, LogRow, Outcome},
     store::{
         Database,
@@ -39,6 +40,7 @@ pub(super) struct Writer {
     /// Rows of the request log that wait for the database to come back.
     backlog: Vec<(LogRow, Option<Uuid>)>,
     clock: Clock,
+    metrics: Arc<Metrics>,
     rows_max: usize,
     bytes_max: usize,
     /// A batch that takes longer than its statement may has lost its server, or is given up between two statements.
@@ -81,6 +83,7 @@ impl Writer {
         queues: Arc<Mutex<Queues>>,
         queued_bytes: Arc<AtomicUsize>,
         clock: Clock,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             queues,
@@ -94,6 +97,7 @@ impl Writer {
             connection: None,
             backlog: Vec::new(),
             clock,
+            metrics,
             rows_max: config.batch_rows_max.max(1),
             bytes_max: config.batch_bytes_max,
             statement_wait: Duration::from_secs(config.store_wait_seconds) + GRACE / 2,
@@ -228,7 +232,13 @@ impl Writer {
         if Instant::now() >= deadline {
             return Err(Failure::Away("connecting took too long".to_owned()));
         }
-        within(wait, settle(connection, deliveries)).await
+        let began = Instant::now();
+        let settled = within(wait, settle(connection, deliveries)).await;
+        match &settled {
+            Ok(_) => self.metrics.batch_stored(deliveries.len(), began.elapsed()),
+            Err(_) => self.metrics.batch_failed(),
+        }
+        settled
     }
 
     async fn answer_all(
@@ -288,6 +298,7 @@ impl Writer {
                 "rows of the request log are lost: too many wait for the database"
             );
             self.backlog.drain(..too_many);
+            self.metrics.log_rows_dropped(too_many);
         }
         while !self.backlog.is_empty() {
             let wait = self.statement_wait;
@@ -306,6 +317,7 @@ impl Writer {
                 }
                 Err(Failure::Data(reason) | Failure::Raised(reason)) => {
                     tracing::error!(%reason, rows = rows.len(), "the database refuses rows of the request log");
+                    self.metrics.log_rows_dropped(rows.len());
                 }
             }
         }

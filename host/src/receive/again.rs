@@ -14,6 +14,7 @@ use crate::{
     policy::OnInvalid,
     registry::{Registry, Target},
     request::Inbound,
+    steps::Steps,
     store::quarantine::{KeptRequest, KeptRow},
 };
 
@@ -57,7 +58,8 @@ pub async fn again(
     let judged = match Coding::of(&request.headers).map_err(Refusal::media) {
         Ok(coding) => {
             let (triggers, limits) = (std::slice::from_ref(trigger), Limits::of(&host.config));
-            judge_for(target.policy(), triggers, Some(OnInvalid::Reject), &request, coding, limits).await
+            let (rejects, steps) = (Some(OnInvalid::Reject), &mut Steps::begin(Instant::now()));
+            judge_for(target.policy(), triggers, rejects, &request, coding, limits, steps).await
         }
         Err(refusal) => Err(refusal),
     };

@@ -18,15 +18,23 @@ use crate::{
     request::{Attributes, Inbound},
     schema::Violation,
     selector::{JsonPath, Selected, Subject},
+    steps::{Step, Steps},
     verify::signature,
 };
 
 /// What becomes of a delivery.
-#[derive(Debug, Default)]
-pub(super) struct Produced {
+#[derive(Debug)]
+pub(super) struct Produced<'s> {
     pub(super) events: Vec<NewEvent>,
     /// Why there are none, or fewer than members.
     pub(super) notes: Vec<String>,
+    pub(super) steps: &'s mut Steps,
+}
+
+impl<'s> Produced<'s> {
+    pub(super) fn new(steps: &'s mut Steps) -> Self {
+        Self { events: Vec::new(), notes: Vec::new(), steps }
+    }
 }
 
 /// Why a trigger can make nothing of it.
@@ -83,7 +91,7 @@ impl<'a> Maker<'a> {
         &mut self,
         payload: &Payload,
         key: Option<&str>,
-        produced: &mut Produced,
+        produced: &mut Produced<'_>,
     ) -> Result<(), NotProduced> {
         let before = produced.events.len();
         self.pieces(payload, produced).await.map_err(|failure| failure.at(payload.place))?;
@@ -97,7 +105,7 @@ impl<'a> Maker<'a> {
         Ok(())
     }
 
-    async fn pieces(&mut self, payload: &Payload, produced: &mut Produced) -> Result<(), NotProduced> {
+    async fn pieces(&mut self, payload: &Payload, produced: &mut Produced<'_>) -> Result<(), NotProduced> {
         let (trigger, events_max) = (self.trigger, self.limits.events_max);
         let subject = payload.subject(self.request);
         let Some(split) = &trigger.split else {
@@ -152,10 +160,12 @@ fn members_of<'a>(split: &JsonPath, payload: &'a Value) -> Vec<&'a Value> {
 
 impl Maker<'_> {
     /// Checks and maps one piece, and adds what becomes of it.
-    async fn make(&mut self, piece: &Piece<'_>, produced: &mut Produced) -> Result<(), NotProduced> {
+    async fn make(&mut self, piece: &Piece<'_>, produced: &mut Produced<'_>) -> Result<(), NotProduced> {
         let (trigger, subject) = (self.trigger, piece.subject);
         let violated = |violations| Invalid::schema(trigger, violations);
+        produced.steps.enter(Step::Schema);
         trigger.schema.check(subject.payload).map_err(violated)?;
+        produced.steps.enter(Step::Mapping);
         let given = Given { subject, trigger_ref: &trigger.reference, verify: &self.policy.verify };
         let made = trigger.mapping.apply(given, || piece.text()).await.map_err(|failure| match failure {
             mapping::Failure::Unmapped(reason) => NotProduced::from(Invalid::mapping(trigger, &reason)),
@@ -208,7 +218,7 @@ impl Maker<'_> {
         payload: String,
         key: Option<String>,
         attributes: &Attributes,
-        produced: &mut Produced,
+        produced: &mut Produced<'_>,
     ) -> Result<(), NotProduced> {
         let Limits { events_max, event_bytes_max, delivery_bytes_max, .. } = self.limits;
         let invalid = |reason: String| Err(Invalid::mapping(self.trigger, &reason).into());

@@ -22,6 +22,7 @@ use crate::{
     request::Inbound,
     secret::{SecretValue, Secrets},
     selector::{Selector, Subject},
+    steps::{Step, Steps},
     verify::{
         Seen, Unverified, Verify,
         handshake::{Rejected, Shaken},
@@ -153,8 +154,9 @@ pub async fn judge(
     request: &Inbound,
     coding: Coding,
     limits: Limits,
+    steps: &mut Steps,
 ) -> Result<Judged, Refusal> {
-    judge_for(target.policy(), target.triggers(), None, request, coding, limits).await
+    judge_for(target.policy(), target.triggers(), None, request, coding, limits, steps).await
 }
 
 /// The same for these triggers; with `on_invalid` it is not up to them what becomes of a payload that they can't use.
@@ -165,16 +167,19 @@ pub(super) async fn judge_for(
     request: &Inbound,
     coding: Coding,
     limits: Limits,
+    steps: &mut Steps,
 ) -> Result<Judged, Refusal> {
+    steps.enter(Step::Decode);
     let decoded = decoded(coding, request, policy, limits)?;
     let mut judged = Judged { is_batch: decoded.shape.is_batch(), ..Judged::default() };
-    let mut produced = Produced::default();
+    let mut produced = Produced::new(steps);
     let mut unmatched = Unmatched::default();
     let mut keys = Keys::of(policy, decoded.shape);
     let began = Instant::now();
     let mut makers: Vec<_> =
         triggers.iter().map(|trigger| Maker::new(trigger, policy, request, limits, began)).collect();
     for payload in &decoded.payloads {
+        produced.steps.enter(Step::Match);
         let subject = payload.subject(request);
         let (matching, unmet) = matching(&mut makers, subject);
         if matching.is_empty() {

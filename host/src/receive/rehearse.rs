@@ -1,5 +1,7 @@
 //! The story of a request without a host: what `pack test` runs. Everything but keys, rates and the store.
 
+use std::time::Instant;
+
 use time::OffsetDateTime;
 
 use super::{Judged, Limits, Refusal, authenticate, handshake, judge, wanted};
@@ -10,6 +12,7 @@ use crate::{
     registry::Target,
     request::Inbound,
     secret::Secrets,
+    steps::Steps,
     verify::{handshake::Shaken, public_key::private},
 };
 
@@ -102,5 +105,6 @@ async fn story(
     // Certificates are ours here, as the keys are that cases are signed with.
     let fetched = wanted(target, request, public_url)?.map(|_| private::CERTIFICATE);
     authenticate(target, request, public_url, fetched, &known, now)?;
-    judge(target, request, coding, Limits::of(config)).await.map(Ended::Judged)
+    let steps = &mut Steps::begin(Instant::now());
+    judge(target, request, coding, Limits::of(config), steps).await.map(Ended::Judged)
 }

@@ -98,12 +98,39 @@ impl TriggerLimit {
         Ok(())
     }
 
-    async fn take(&self, wanted: i64, returned: i64) -> Result<Taken, NotAdmitted> {
-        // Hosts' clocks differ: what they share goes by the database's, unless a test holds the time.
-        let now = match &self.clock {
+    /// Whether one more request would be let through now; none is taken.
+    pub async fn standing(&self) -> Result<(), NotAdmitted> {
+        let lease = self.lease.lock().await;
+        let now = self.clock.now();
+        if lease.left > 0 && now < lease.until {
+            return Ok(());
+        }
+        if now < lease.over_until {
+            return Err(NotAdmitted::Over(Over::after((lease.over_until - now).unsigned_abs())));
+        }
+        let looking = rate_limits::take(&self.pool, &self.owner_ref, self.limit, 0, 0, self.given_time());
+        match timeout(STORE_WAIT, looking).await {
+            Ok(Ok(Some(taken))) if taken.wait_seconds > 0.0 => {
+                let wait = Duration::try_from_secs_f64(taken.wait_seconds).unwrap_or_default();
+                Err(NotAdmitted::Over(Over::after(wait)))
+            }
+            // Nobody counts yet: all are there.
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(NotAdmitted::Unknown(error.to_string())),
+            Err(_) => Err(NotAdmitted::Unknown("the database does not answer".to_owned())),
+        }
+    }
+
+    /// Hosts' clocks differ: what they share goes by the database's, unless a test holds the time.
+    fn given_time(&self) -> Option<OffsetDateTime> {
+        match &self.clock {
             Clock::System => None,
             Clock::Held(_) => Some(self.clock.now()),
-        };
+        }
+    }
+
+    async fn take(&self, wanted: i64, returned: i64) -> Result<Taken, NotAdmitted> {
+        let now = self.given_time();
         let taking = async {
             let take = || rate_limits::take(&self.pool, &self.owner_ref, self.limit, wanted, returned, now);
             if let Some(taken) = take().await? {

@@ -194,6 +194,10 @@ struct Waiting<'a> {
 }
 
 impl Queue {
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.deliveries.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
     /// `None` when more waits already than the limits allow.
     fn enter(&self, bytes: usize, limits: &Limits) -> Option<Waiting<'_>> {
         let deliveries = self.deliveries.fetch_add(1, Ordering::Relaxed) + 1;

@@ -10,6 +10,7 @@ pub(super) mod secrets;
 pub(super) mod stats;
 pub(super) mod stream;
 pub(super) mod tokens;
+pub(super) mod trial;
 pub(super) mod triggers;
 pub(super) mod webhooks;
 

@@ -1,6 +1,6 @@
 //! `/healthz`: the process works. `/readyz`: it can do its job, and what keeps it from doing all of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::{Json, extract::State};
 use http::StatusCode;
@@ -14,6 +14,10 @@ pub(super) async fn healthz() -> Json<Value> {
 
 /// 503 when nothing can be stored; `degraded` (and 200) when some pack or secret is missing.
 pub(super) async fn readyz(State(host): State<Arc<Host>>) -> (StatusCode, Json<Value>) {
+    if host.stopping.load(Ordering::Relaxed) {
+        let stopping = json!({"status": "stopping", "reasons": ["this host is stopping"]});
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(stopping));
+    }
     let mut reasons: Vec<String> = Vec::new();
     let watching = host.watching.load();
     reasons.extend(watching.folder_fault.iter().map(|fault| format!("{fault}; what runs keeps running")));

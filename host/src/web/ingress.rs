@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use uuid::Uuid;
 
 use crate::{
     host::Host,
@@ -27,6 +28,11 @@ pub(super) async fn ingress(
 ) -> Response {
     let (head, body) = request.into_parts();
     let (id, receipt) = receive::receive(&host, peer.ip(), &key, head, body).await;
+    told(id, receipt)
+}
+
+/// What the sender hears.
+pub(super) fn told(id: Uuid, receipt: Receipt) -> Response {
     let mut response = match receipt {
         Receipt::Answered(answer) => answered(answer),
         Receipt::Replayed(answer) => {

@@ -1,6 +1,6 @@
 //! `/metrics`: counters and durations for Prometheus.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::{
     extract::State,
@@ -9,7 +9,12 @@ use axum::{
 use http::{StatusCode, header};
 
 use super::auth::{Caller, Read};
-use crate::{host::Host, metrics::Snapshot, pack::STATES};
+use crate::{
+    host::Host,
+    mapping::Mapping,
+    metrics::{OfMapper, Snapshot},
+    pack::{STATES, Trigger},
+};
 
 /// Where senders can reach it: names of packs are not for everybody.
 pub(super) async fn guarded(_: Caller<Read>, host: State<Arc<Host>>) -> Response {
@@ -18,6 +23,8 @@ pub(super) async fn guarded(_: Caller<Read>, host: State<Arc<Host>>) -> Response
 
 /// On an address of its own.
 pub(super) async fn open(State(host): State<Arc<Host>>) -> Response {
+    let registry = host.registry.load();
+    host.metrics.retain_owners(|owner_ref| registry.knows(owner_ref));
     match host.metrics.text(snapshot(&host)) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -41,11 +48,30 @@ fn snapshot(host: &Host) -> Snapshot {
     let gone = loaded.gone().map(|(reference, removed)| {
         (reference.clone(), removed.version.clone().unwrap_or_default(), "removed")
     });
+    let mappers = host.sandbox.activity();
     Snapshot {
         packs: here.chain(gone).collect(),
         states: &STATES,
         faults: loaded.refused().map(|refused| refused.report.faults.len()).sum(),
         changing: watching.changing.len(),
         told: watching.mode == "events",
+        endpoints: registry.endpoint_count(),
+        override_faults: registry.override_faults().count(),
+        secrets_missing: host.missing_secrets().len(),
+        queue: host.ingest.waiting(),
+        pool_connections: host.pool.size() as usize,
+        pool_idle: host.pool.num_idle(),
+        mapper_workers: mappers.workers,
+        mapper_workers_busy: mappers.busy,
+        mapper_queue: mappers.waiting,
+        mapper_queue_bytes: mappers.waiting_bytes,
+        mappers: registry.triggers().filter_map(|trigger| of_mapper(trigger)).collect(),
     }
+}
+
+fn of_mapper(trigger: &Trigger) -> Option<OfMapper> {
+    let Mapping::Wasm(mapper) = &trigger.mapping else { return None };
+    let load = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+    let (calls, failures) = (load(&mapper.record.calls), load(&mapper.record.failures));
+    Some(OfMapper { trigger: trigger.reference.clone(), calls, failures })
 }
