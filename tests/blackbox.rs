@@ -66,6 +66,8 @@ mod mappers;
 mod metrics;
 #[path = "blackbox/operators.rs"]
 mod operators;
+#[path = "blackbox/operators_day.rs"]
+mod operators_day;
 #[path = "blackbox/overrides.rs"]
 mod overrides;
 #[path = "blackbox/pipeline.rs"]

@@ -11,9 +11,11 @@ mod migrate;
 mod output;
 mod pack;
 mod presets;
+mod quarantine;
 mod secret;
 mod send;
 mod serve;
+mod stats;
 mod token;
 mod trigger;
 
@@ -61,6 +63,11 @@ enum Command {
     /// Secrets of a running host: values go in, and never come out.
     #[command(subcommand)]
     Secret(secret::Command),
+    /// Authentic requests that their pack could make nothing of, and their second chance.
+    #[command(subcommand)]
+    Quarantine(quarantine::Command),
+    /// How many requests came to each trigger, how they ended, how long they took.
+    Stats(stats::Args),
     /// Tokens of the management API.
     #[command(subcommand)]
     Token(token::Command),
@@ -199,6 +206,8 @@ async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
         Command::Triggers(args) => list::triggers(setup, args).await,
         Command::Trigger(command) => trigger::run(setup, command).await,
         Command::Secret(command) => secret::run(setup, command).await,
+        Command::Quarantine(command) => quarantine::run(setup, command).await,
+        Command::Stats(args) => stats::run(setup, args).await,
         Command::Token(command) => token::run(setup, command).await,
         Command::Audit(args) => audit::run(setup, args).await,
         Command::MasterKey(command) => master_key::run(setup, command).await,

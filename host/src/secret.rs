@@ -68,11 +68,11 @@ pub struct SecretText(String);
 
 impl<'de> Deserialize<'de> for SecretText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_string(TextVisitor).map(Self)
+        deserializer.deserialize_any(TextVisitor).map(Self)
     }
 }
 
-/// As for any text, but for its errors: the library's would quote what it found.
+/// As for any text, but for its errors: those of the libraries quote what they found.
 struct TextVisitor;
 
 impl de::Visitor<'_> for TextVisitor {

@@ -1,0 +1,171 @@
+//! `hookpack quarantine`: authentic requests that their pack could make nothing of, and their second chance.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use http::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    Output, Setup,
+    client::{Client, ClientArgs},
+    list::{Rows, query, show, text},
+    output,
+};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List kept requests, the newest first.
+    List(ListArgs),
+    /// Show one in full: headers without credentials, body, what it failed on.
+    Show(OneArgs),
+    /// Send one, or all that wait, through the pack as it is now; each becomes an event once, however often it is asked for.
+    Replay(ReplayArgs),
+    /// Forget one.
+    Rm(OneArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// For this trigger only.
+    #[arg(long, value_name = "REF")]
+    trigger: Option<String>,
+    /// For this reason only: `schema_violation`, `mapping_failed`
+    #[arg(long)]
+    cause: Option<String>,
+    #[arg(long, value_enum)]
+    state: Option<State>,
+    #[command(flatten)]
+    rows: Rows,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum State {
+    /// Those that wait.
+    Open,
+    /// Those that have become events, or were stored already.
+    Replayed,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct OneArgs {
+    /// As `list` shows it.
+    id: Uuid,
+    #[command(flatten)]
+    client: ClientArgs,
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ReplayArgs {
+    /// This one. Default: all that wait, and that the options allow.
+    #[arg(conflicts_with_all = ["trigger", "cause", "since", "until"])]
+    id: Option<Uuid>,
+    /// For this trigger only.
+    #[arg(long, value_name = "REF")]
+    trigger: Option<String>,
+    /// That failed for this reason only.
+    #[arg(long)]
+    cause: Option<String>,
+    /// Received then or later, as RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Received before then, as RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    #[command(flatten)]
+    client: ClientArgs,
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Kept requests of one call: each answer tells how far it is.
+const CHUNK: u16 = 100;
+
+pub(super) async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
+    match command {
+        Command::List(args) => all(setup, args).await,
+        Command::Show(OneArgs { id, client, output }) => {
+            let answer = Client::new(setup, client)?.get(&format!("/quarantine/{id}"), &[]).await?;
+            match output {
+                Output::Json => output::line(&answer.to_string()),
+                Output::Text => output::fields(&answer["data"]),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Replay(args) => match args.id {
+            Some(id) => replay(setup, id, args).await,
+            None => replay_all(setup, args).await,
+        },
+        Command::Rm(OneArgs { id, client, .. }) => {
+            let client = Client::new(setup, client)?;
+            client.call(Method::DELETE, &format!("/quarantine/{id}"), &Value::Null).await?;
+            output::line("forgotten");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn all(setup: &Setup, args: ListArgs) -> Result<ExitCode> {
+    let state = args.state.map(|state| match state {
+        State::Open => "open".to_owned(),
+        State::Replayed => "replayed".to_owned(),
+    });
+    let query = query([("trigger", args.trigger), ("cause", args.cause), ("state", state)]);
+    let row = |kept: &Value| {
+        let [id, received, trigger, cause] =
+            ["id", "received_at", "trigger_ref", "cause"].map(|name| text(&kept[name]));
+        let became = match kept["state"].as_str() {
+            Some("replayed") => format!("{} {}", text(&kept["outcome"]), text(&kept["event_id"])),
+            _ => output::clipped(&text(&kept["detail"]), 100),
+        };
+        vec![received, trigger, id, cause, became]
+    };
+    show(setup, "/quarantine", query, args.rows, &["RECEIVED", "TRIGGER", "ID", "CAUSE", "DETAIL"], row).await
+}
+
+/// One; a failure when it is still in quarantine afterwards.
+async fn replay(setup: &Setup, id: Uuid, args: ReplayArgs) -> Result<ExitCode> {
+    let client = Client::new(setup, args.client)?;
+    let answer = client.call(Method::POST, &format!("/quarantine/{id}/replay"), &Value::Null).await?;
+    let replayed = &answer["data"];
+    match args.output {
+        Output::Json => output::line(&answer.to_string()),
+        Output::Text => {
+            let became = replayed["event_id"].as_str().or(replayed["detail"].as_str()).unwrap_or_default();
+            output::line(&format!("{}: {became}", text(&replayed["outcome"])));
+        }
+    }
+    Ok(if replayed["state"] == "replayed" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Chunk by chunk, until none is left; a failure when any is still in quarantine afterwards.
+async fn replay_all(setup: &Setup, args: ReplayArgs) -> Result<ExitCode> {
+    let ReplayArgs { trigger, cause, since, until, client, output, .. } = args;
+    let client = Client::new(setup, client)?;
+    let mut body =
+        json!({"trigger": trigger, "cause": cause, "since": since, "until": until, "limit": CHUNK});
+    let mut total = [0; 3];
+    loop {
+        let answer = client.call(Method::POST, "/quarantine/replay", &body).await?;
+        let chunk = &answer["data"];
+        for (sum, name) in total.iter_mut().zip(["replayed", "duplicates", "still_failing"]) {
+            *sum += chunk[name].as_u64().unwrap_or_default();
+        }
+        let [replayed, duplicates, failing] = total;
+        match output {
+            Output::Json => output::line(&answer.to_string()),
+            Output::Text => output::line(&format!(
+                "{replayed} replayed, {duplicates} stored before, {failing} still failing, {} left",
+                chunk["left"]
+            )),
+        }
+        if chunk["next_cursor"].is_null() {
+            return Ok(if failing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        body["cursor"] = chunk["next_cursor"].clone();
+    }
+}
