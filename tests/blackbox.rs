@@ -86,6 +86,8 @@ mod several_hosts;
 mod spine;
 #[path = "blackbox/stats.rs"]
 mod stats;
+#[path = "blackbox/traces.rs"]
+mod traces;
 #[path = "blackbox/vectors.rs"]
 mod vectors;
 #[path = "blackbox/verification_attacks.rs"]
