@@ -48,6 +48,8 @@ mod fetched_keys;
 mod handshake;
 #[path = "blackbox/handshake_senders.rs"]
 mod handshake_senders;
+#[path = "blackbox/health.rs"]
+mod health;
 #[path = "blackbox/hostile_mappers.rs"]
 mod hostile_mappers;
 #[path = "blackbox/hostile_packs.rs"]
