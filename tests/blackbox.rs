@@ -48,6 +48,8 @@ mod fetched_keys;
 mod handshake;
 #[path = "blackbox/handshake_senders.rs"]
 mod handshake_senders;
+#[path = "blackbox/health.rs"]
+mod health;
 #[path = "blackbox/hostile_mappers.rs"]
 mod hostile_mappers;
 #[path = "blackbox/hostile_packs.rs"]
@@ -88,6 +90,8 @@ mod several_hosts;
 mod spine;
 #[path = "blackbox/stats.rs"]
 mod stats;
+#[path = "blackbox/traces.rs"]
+mod traces;
 #[path = "blackbox/vectors.rs"]
 mod vectors;
 #[path = "blackbox/verification_attacks.rs"]

@@ -72,6 +72,19 @@ pub struct Config {
     /// What is logged, in the syntax of tracing's `EnvFilter`.
     pub log: String,
 
+    /// A collector of traces (OTLP over HTTP, such as `http://127.0.0.1:4318`). Without it nothing is traced.
+    pub otlp_endpoint: Option<String>,
+    /// Headers for it, to say who sends.
+    pub otlp_headers: BTreeMap<String, SecretText>,
+    /// Which part of the requests is traced, 0 to 1, of those whose sender does not trace them.
+    pub otlp_sample_ratio: f64,
+    /// Which part, 0 to 1, of those whose sender does.
+    pub otlp_parent_sample_ratio: f64,
+    /// Requests that are traced in a second, whatever senders ask for; the others are counted.
+    pub otlp_traces_per_second: NonZeroU32,
+    /// Traces waiting to be sent; a further one is dropped and counted.
+    pub otlp_queue_traces_max: usize,
+
     /// Open connections; a further one waits to be accepted.
     pub connections_max: usize,
     /// Seconds for a request's head to arrive; then the connection is closed.
@@ -199,6 +212,12 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             log_format: LogFormat::Text,
             log: "info".to_owned(),
+            otlp_endpoint: None,
+            otlp_headers: BTreeMap::new(),
+            otlp_sample_ratio: 0.01,
+            otlp_parent_sample_ratio: 1.0,
+            otlp_traces_per_second: NonZeroU32::MIN.saturating_add(99),
+            otlp_queue_traces_max: 4096,
 
             connections_max: 10_000,
             header_read_seconds: 10,

@@ -34,6 +34,7 @@ use crate::{
         changes,
         secrets::{self, SecretRow},
     },
+    traces::Traces,
     wasm::Sandbox,
 };
 
@@ -67,6 +68,8 @@ pub struct Host {
     /// Where mappers run.
     pub sandbox: Arc<Sandbox>,
     pub metrics: Arc<Metrics>,
+    /// Where there is a collector for them.
+    pub traces: Option<Traces>,
     /// It has been told to stop: nothing new should come here.
     pub stopping: AtomicBool,
     /// How the packs folder is kept an eye on.

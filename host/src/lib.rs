@@ -29,6 +29,8 @@ pub mod registry;
 pub mod store;
 /// From folders of YAML to values that are ready to work (serde-saphyr).
 pub mod pack;
+/// Spans of requests for a collector (reqwest).
+pub mod traces;
 /// A host's own rate limits (governor).
 pub mod limits;
 /// Telling whoever waits for events that some were stored.

@@ -25,9 +25,15 @@ pub struct Metrics {
     batches: Histogram,
     batches_failed: Counter,
     log_rows_dropped: Counter,
+    traces: Family<OfTraces, Counter>,
     pack_changes: Family<Changed, Counter>,
     pack_loads: Histogram,
     pack_swaps: Histogram,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfTraces {
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,6 +43,9 @@ struct Changed {
 
 /// What can become of a change in the packs folder.
 pub const CHANGES: [&str; 6] = ["loaded", "changed", "moved", "refused", "mended", "removed"];
+
+/// What can become of a trace: taken by the collector, not taken, no room in the queue, more than are allowed a second.
+const TRACES: [&str; 4] = ["sent", "failed", "dropped", "over_limit"];
 
 /// Milliseconds to a minute: from a pack that is all YAML to one with a mapper in Python.
 const LOAD_SECONDS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0, 60.0];
@@ -61,6 +70,12 @@ impl Default for Metrics {
         let help = "Rows of the request log that were given up because too many waited";
         registry.register("log_rows_dropped", help, log_rows_dropped.clone());
 
+        let traces = Family::<OfTraces, Counter>::default();
+        for outcome in TRACES {
+            drop(traces.get_or_create(&OfTraces { outcome }));
+        }
+        registry.register("traces", "What became of traces of requests", traces.clone());
+
         let pack_changes = Family::<Changed, Counter>::default();
         for change in CHANGES {
             // From the start: what is 0 and what is not there are two things.
@@ -79,6 +94,7 @@ impl Default for Metrics {
             batches,
             batches_failed,
             log_rows_dropped,
+            traces,
             pack_changes,
             pack_loads,
             pack_swaps,
@@ -114,6 +130,10 @@ impl Metrics {
 
     pub fn log_rows_dropped(&self, rows: usize) {
         self.log_rows_dropped.inc_by(rows as u64);
+    }
+
+    pub fn trace(&self, outcome: &'static str, count: usize) {
+        self.traces.get_or_create(&OfTraces { outcome }).inc_by(count as u64);
     }
 
     pub fn pack_change(&self, change: &'static str) {

@@ -213,10 +213,22 @@ pub struct Quarantined {
     pub key: Option<String>,
 }
 
+/// Of W3C Trace Context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceId(pub [u8; 16]);
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// One row of the request log.
 #[derive(Clone, Debug)]
 pub struct LogRow {
     pub id: Uuid,
+    /// For log lines.
+    pub trace_id: Option<TraceId>,
     pub received_at: OffsetDateTime,
     pub trigger_ref: Option<String>,
     pub endpoint_key_id: Option<Uuid>,

@@ -19,6 +19,7 @@ use http::request::Parts;
 use serde::Serialize;
 use serde_json::json;
 use time::OffsetDateTime;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use self::body::Arrival;
@@ -38,6 +39,7 @@ use crate::{
     secret::{SecretValue, Secrets},
     steps::{Step, Steps},
     store::batch::Stored,
+    traces::{self, Trace},
     verify::handshake::Shaken,
 };
 
@@ -87,8 +89,12 @@ pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Bo
     let source_ip = source_of(peer, &head.headers, &host.config.trusted_proxies);
     let mut log = begin(&host.clock, source_ip, &head);
     let mut steps = Steps::begin(log.started);
-    let id = log.id;
-    let ended = story(host, key, head, body, &mut log, &mut steps).await;
+    let (id, method) = (log.id, method_word(&head.method));
+    let asked = traces::asked(&head.headers);
+    let traced = host.traces.as_ref().and_then(|traces| Some((traces, traces.sample(id, asked.as_ref())?)));
+    log.trace_id = traced.as_ref().map(|(_, context)| context).or(asked.as_ref()).map(|known| known.trace_id);
+    let span = tracing::debug_span!("request", request_id = %id, trace_id = log.trace_id.map(display));
+    let ended = story(host, key, head, body, &mut log, &mut steps).instrument(span).await;
     steps.leave();
     match &ended {
         Ok(Ended::Stored(Stored::First(_))) => {}
@@ -101,7 +107,31 @@ pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Bo
         }
     }
     let owner_ref = log.trigger_ref.as_deref().unwrap_or_default();
-    host.metrics.request_ended(owner_ref, log.outcome, log.started.elapsed(), &steps);
+    let took = log.started.elapsed();
+    host.metrics.request_ended(owner_ref, log.outcome, took, &steps);
+    tracing::debug!(
+        request_id = %id,
+        trace_id = log.trace_id.map(display),
+        trigger = log.trigger_ref,
+        outcome = log.outcome.word(),
+        status = log.status,
+        duration_us = took.as_micros(),
+        "a request has ended"
+    );
+    if let Some((traces, context)) = traced {
+        traces.send(Trace {
+            context,
+            request_id: id,
+            began_at: log.received_at,
+            took,
+            steps,
+            method,
+            trigger_ref: log.trigger_ref.clone(),
+            outcome: log.outcome,
+            status: log.status,
+            body_bytes: log.body_bytes,
+        });
+    }
     let receipt = match ended {
         // The writer has its row.
         Ok(Ended::Stored(Stored::First(answer))) => Receipt::Answered(answer),
@@ -120,6 +150,20 @@ pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Bo
         }
     };
     (id, receipt)
+}
+
+/// One of the words that there are for methods: a sender's own could be anything.
+fn method_word(method: &http::Method) -> &'static str {
+    match method.as_str() {
+        "POST" => "POST",
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        _ => "_OTHER",
+    }
 }
 
 /// A delivery that gets through every check is committed, with its row in the request log, before this returns.
@@ -218,6 +262,7 @@ async fn pass(
 fn begin(clock: &Clock, source_ip: IpAddr, head: &Parts) -> LogRow {
     LogRow {
         id: Uuid::now_v7(),
+        trace_id: None,
         received_at: clock.now(),
         trigger_ref: None,
         endpoint_key_id: None,
@@ -281,7 +326,8 @@ async fn shake(
         // Somebody else was first: this one is a stranger.
         Ok(false) => Ok(None),
         Err(error) => {
-            tracing::error!(name, error = %format!("{error:#}"), "a secret that a handshake brought can't be kept");
+            let (request_id, error) = (request.id, format!("{error:#}"));
+            tracing::error!(%request_id, name, error, "a secret that a handshake brought can't be kept");
             Err(Refusal::store_away())
         }
     }

@@ -39,6 +39,7 @@ use crate::{
         tokens::{self, NewToken},
     },
     tidy,
+    traces::Traces,
     wasm::{Cache, Purpose, Sandbox},
     web::{self, server},
 };
@@ -53,6 +54,8 @@ pub struct Running {
     pub fresh_admin_token: Option<SecretText>,
     database: Database,
     writers: Writers,
+    /// Sends what is left of the traces.
+    tracing: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
@@ -62,6 +65,8 @@ pub struct Running {
 const POOL_WAIT: Duration = Duration::from_secs(5);
 /// How long the last batch may take when the host stops.
 const WRITERS_WAIT: Duration = Duration::from_secs(15);
+/// How long the last traces may take when the host stops.
+const TRACES_WAIT: Duration = Duration::from_secs(3);
 /// Looks at the packs folder that may be asked for at a time; a further one waits.
 const LOOKS_MAX: usize = 16;
 /// How often a host asks whether operators have changed anything.
@@ -115,6 +120,7 @@ impl Running {
         let stored = host::stored_secrets(&pool, &master_key, clock.now(), &StoredSecrets::default()).await?;
         let secrets = sources.read(registry.secret_names(), &stored);
         let (ingest, writers) = Ingest::start(&config, &database, &clock, &metrics);
+        let (traces, tracing) = Traces::start(&config, &clock, &metrics)?.unzip();
         let (looks, asks) = mpsc::channel(LOOKS_MAX);
         let host = Arc::new(Host {
             public_url: config.public_url(),
@@ -132,6 +138,7 @@ impl Running {
             fetcher: Fetcher::new(config.pinned_urls.clone())?,
             sandbox,
             metrics,
+            traces,
             stopping: AtomicBool::new(false),
             watching: ArcSwap::default(),
             looks,
@@ -169,6 +176,7 @@ impl Running {
             fresh_admin_token: is_fresh.then_some(admin_token),
             database,
             writers,
+            tracing,
             stop,
             servers,
             tasks: vec![refresher, keeper, follower, reporter, tidier],
@@ -201,6 +209,11 @@ impl Running {
         drop(self.host);
         if timeout(WRITERS_WAIT, self.writers.finish()).await.is_err() {
             tracing::warn!("a connection that does not end kept the writers from finishing");
+        }
+        if let Some(tracing) = self.tracing
+            && timeout(TRACES_WAIT, tracing).await.is_err()
+        {
+            tracing::warn!("the last traces were not sent: their collector does not answer");
         }
         self.database.close().await;
     }

@@ -78,11 +78,11 @@ fn management() -> Router<Arc<Host>> {
         .routes(routes!(api::tokens::list, api::tokens::create))
         .routes(routes!(api::tokens::revoke))
         .routes(routes!(api::audit::list))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
         .split_for_parts();
     router
         .route("/openapi.json", get(async || openapi::served(document)))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
         .fallback(error::nothing_here)
         .method_not_allowed_fallback(error::not_so)
 }

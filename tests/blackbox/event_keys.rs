@@ -36,6 +36,7 @@ pub fn delivery(keys: &[&str]) -> Delivery {
         answer: Answer { status: 200, content_type: "application/json".to_owned(), body: body.to_string() },
         log: LogRow {
             id: Uuid::now_v7(),
+            trace_id: None,
             received_at: NOW,
             trigger_ref: Some("t.one".to_owned()),
             endpoint_key_id: None,

@@ -14,6 +14,7 @@ use tokio::{
     sync::{Mutex, oneshot},
     time::{sleep, timeout},
 };
+use tracing::field::display;
 use uuid::Uuid;
 
 use super::{
@@ -182,11 +183,15 @@ impl Writer {
             match self.try_until_deadline(&batch).await {
                 Ok(settled) => self.answer_all(batch, settled, &mut answers).await,
                 Err(Failure::Raised(reason)) if batch.len() == 1 => {
-                    tracing::error!(request = %batch[0].delivery.log.id, %reason, "the database refuses a delivery for now");
+                    let LogRow { id, trace_id, .. } = &batch[0].delivery.log;
+                    let trace_id = trace_id.map(display);
+                    tracing::error!(request_id = %id, trace_id, %reason, "the database refuses a delivery for now");
                     reply_all(batch, &NotStored::Unavailable);
                 }
                 Err(Failure::Data(reason)) if batch.len() == 1 => {
-                    tracing::warn!(request = %batch[0].delivery.log.id, %reason, "the database refuses a delivery");
+                    let LogRow { id, trace_id, .. } = &batch[0].delivery.log;
+                    let trace_id = trace_id.map(display);
+                    tracing::warn!(request_id = %id, trace_id, %reason, "the database refuses a delivery");
                     reply_all(batch, &NotStored::Refused(reason));
                 }
                 Err(Failure::Data(_) | Failure::Raised(_)) => {

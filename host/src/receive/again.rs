@@ -107,6 +107,7 @@ fn inbound(row: &KeptRow, request: KeptRequest) -> Inbound {
 fn log_row(request: &Inbound, trigger: &Trigger, target: &Target) -> LogRow {
     LogRow {
         id: request.id,
+        trace_id: None,
         received_at: request.received_at,
         trigger_ref: Some(target.owner_ref().to_owned()),
         endpoint_key_id: None,
