@@ -138,6 +138,7 @@ async fn send(url: &str, secret: &str, body: &str) -> (u16, String) {
     (response.status().as_u16(), id)
 }
 
+#[expect(clippy::too_many_lines, reason = "a day is told in one go")]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operators_day() {
     let database = TestDatabase::new().await;

@@ -72,8 +72,8 @@ pub(in crate::web) struct Verdicts {
     /// Every step, in order.
     steps: Vec<StepVerdict>,
     answer: Answer,
-    events: Vec<Event>,
-    quarantined: Vec<Kept>,
+    events: Vec<MappedEvent>,
+    quarantined: Vec<WouldKeep>,
     /// What tells deliveries apart.
     idempotency_key: Option<String>,
 }
@@ -96,7 +96,7 @@ struct Answer {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct Event {
+struct MappedEvent {
     trigger_ref: String,
     /// The document as it would be stored, digit by digit.
     #[schema(value_type = serde_json::Value)]
@@ -109,7 +109,7 @@ struct Event {
 
 /// What would be kept in quarantine.
 #[derive(Debug, Serialize, ToSchema)]
-struct Kept {
+struct WouldKeep {
     trigger_ref: String,
     cause: &'static str,
     detail: String,
@@ -226,8 +226,8 @@ impl Verdicts {
             detail,
             steps: steps.into_iter().map(StepVerdict::of).collect(),
             answer,
-            events: events.into_iter().map(Event::of).collect::<Result<_, _>>()?,
-            quarantined: quarantined.into_iter().map(Kept::of).collect(),
+            events: events.into_iter().map(MappedEvent::of).collect::<Result<_, _>>()?,
+            quarantined: quarantined.into_iter().map(WouldKeep::of).collect(),
             idempotency_key: key,
         })
     }
@@ -245,7 +245,7 @@ impl StepVerdict {
     }
 }
 
-impl Event {
+impl MappedEvent {
     fn of(event: NewEvent) -> Result<Self, ApiError> {
         let raw =
             |text: String| RawValue::from_string(text).map_err(|error| ApiError::Internal(error.into()));
@@ -254,7 +254,7 @@ impl Event {
     }
 }
 
-impl Kept {
+impl WouldKeep {
     fn of(kept: Quarantined) -> Self {
         Self { trigger_ref: kept.trigger_ref, cause: kept.cause.word(), detail: kept.detail }
     }

@@ -234,7 +234,7 @@ pub(in crate::web) async fn of_pack(
 
 /// Enables, disables, regenerates, pauses or resumes a trigger's endpoint; the answer is how it is then.
 #[utoipa::path(post, path = "/api/v1/triggers/{ref}/webhooks/{action}", tag = "webhooks",
-    params(("ref" = String, Path), ("action" = Action, Path)),
+    params(("ref" = String, Path), ("action" = inline(Action), Path)),
     responses((status = 200, body = Data<Webhook>),
         (status = 204, description = "Disabled; its pack does not run."), Failures))]
 pub(in crate::web) async fn act_on_trigger(
@@ -247,7 +247,7 @@ pub(in crate::web) async fn act_on_trigger(
 
 /// Enables, disables, regenerates, pauses or resumes a pack's own endpoint; the answer is how it is then.
 #[utoipa::path(post, path = "/api/v1/packs/{ref}/webhooks/{action}", tag = "webhooks",
-    params(("ref" = String, Path), ("action" = Action, Path)),
+    params(("ref" = String, Path), ("action" = inline(Action), Path)),
     responses((status = 200, body = Data<Webhook>),
         (status = 204, description = "Disabled; its pack does not run."), Failures))]
 pub(in crate::web) async fn act_on_pack(
