@@ -1,12 +1,12 @@
 //! A client of a running host's API, for the commands that ask one.
 
-use std::{sync::Once, time::Duration};
+use std::{process::ExitCode, sync::Once, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::Setup;
+use super::{Output, Setup, output};
 
 /// Which host to ask.
 #[derive(Debug, clap::Args)]
@@ -17,6 +17,33 @@ pub(super) struct ClientArgs {
     /// An API token. Default: the admin token in the data folder.
     #[arg(long, env = "HOOKPACK_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     token: Option<String>,
+}
+
+/// Which host to ask, and for whom the answer is.
+#[derive(Debug, clap::Args)]
+pub(super) struct AskArgs {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) output: Output,
+}
+
+impl AskArgs {
+    /// Asks, and prints the answer: as it is for a script, as `tell` says it for a person.
+    pub(super) async fn ask(
+        self,
+        setup: &Setup,
+        (method, path, body): (Method, &str, Value),
+        tell: impl FnOnce(&Value),
+    ) -> Result<ExitCode> {
+        let answer = Client::new(setup, self.client)?.call(method, path, &body).await?;
+        match self.output {
+            Output::Json if answer.is_null() => {}
+            Output::Json => output::line(&answer.to_string()),
+            Output::Text => tell(&answer),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 pub(super) struct Client {

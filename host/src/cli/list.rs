@@ -3,13 +3,14 @@
 use std::{collections::VecDeque, process::ExitCode, time::Duration};
 
 use anyhow::Result;
+use http::Method;
 use serde_json::Value;
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
     Output, Setup,
-    client::{Client, ClientArgs},
+    client::{AskArgs, Client},
     output,
 };
 use crate::pack::diagnostics::Fault;
@@ -20,17 +21,13 @@ pub(super) struct PacksArgs {
     #[arg(long, short)]
     follow: bool,
     #[command(flatten)]
-    client: ClientArgs,
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    ask: AskArgs,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct TriggersArgs {
     #[command(flatten)]
-    client: ClientArgs,
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    ask: AskArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -78,20 +75,19 @@ pub(super) struct Rows {
     #[arg(long, short)]
     follow: bool,
     #[command(flatten)]
-    client: ClientArgs,
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    ask: AskArgs,
 }
 
 pub(super) async fn packs(setup: &Setup, args: PacksArgs) -> Result<ExitCode> {
-    let client = Client::new(setup, args.client)?;
+    let PacksArgs { follow, ask: AskArgs { client, output } } = args;
+    let client = Client::new(setup, client)?;
     let mut answer = client.get("/packs", &[]).await?;
-    match args.output {
-        Output::Json if args.follow => list(&answer).iter().for_each(|pack| output::line(&pack.to_string())),
+    match output {
+        Output::Json if follow => list(&answer).iter().for_each(|pack| output::line(&pack.to_string())),
         Output::Json => output::line(&answer.to_string()),
         Output::Text => show_packs(&answer),
     }
-    if !args.follow {
+    if !follow {
         return Ok(ExitCode::SUCCESS);
     }
     loop {
@@ -99,7 +95,7 @@ pub(super) async fn packs(setup: &Setup, args: PacksArgs) -> Result<ExitCode> {
         // A host that restarts has as much to tell as one that reloads.
         let Ok(now) = client.get("/packs", &[]).await else { continue };
         for pack in changed(&answer, &now) {
-            match args.output {
+            match output {
                 Output::Json => output::line(&pack.to_string()),
                 Output::Text => {
                     output::line(&pack_row(&pack).join("  "));
@@ -158,12 +154,11 @@ fn changed(before: &Value, now: &Value) -> Vec<Value> {
     fresh.chain(gone).collect()
 }
 
-pub(super) async fn triggers(setup: &Setup, args: TriggersArgs) -> Result<ExitCode> {
-    let answer = Client::new(setup, args.client)?.get("/triggers", &[]).await?;
-    if args.output == Output::Json {
-        output::line(&answer.to_string());
-        return Ok(ExitCode::SUCCESS);
-    }
+pub(super) async fn triggers(setup: &Setup, TriggersArgs { ask }: TriggersArgs) -> Result<ExitCode> {
+    ask.ask(setup, (Method::GET, "/triggers", Value::Null), show_triggers).await
+}
+
+fn show_triggers(answer: &Value) {
     let row = |trigger: &Value| {
         let state = if trigger["webhook_enabled"] == true { "enabled" } else { "disabled" };
         vec![
@@ -173,8 +168,7 @@ pub(super) async fn triggers(setup: &Setup, args: TriggersArgs) -> Result<ExitCo
             text(&trigger["webhook_url"]),
         ]
     };
-    output::table(&["TRIGGER", "PACK", "WEBHOOK", "URL"], list(&answer).iter().map(row));
-    Ok(ExitCode::SUCCESS)
+    output::table(&["TRIGGER", "PACK", "WEBHOOK", "URL"], list(answer).iter().map(row));
 }
 
 pub(super) async fn events(setup: &Setup, args: EventsArgs) -> Result<ExitCode> {
@@ -216,13 +210,8 @@ pub(super) async fn requests(setup: &Setup, args: RequestsArgs) -> Result<ExitCo
     show(setup, "/requests", query, args.rows, &head, row).await
 }
 
-async fn one(setup: &Setup, path: &str, Rows { client, output, .. }: Rows) -> Result<ExitCode> {
-    let answer = Client::new(setup, client)?.get(path, &[]).await?;
-    match output {
-        Output::Json => output::line(&answer.to_string()),
-        Output::Text => output::fields(&answer["data"]),
-    }
-    Ok(ExitCode::SUCCESS)
+async fn one(setup: &Setup, path: &str, Rows { ask, .. }: Rows) -> Result<ExitCode> {
+    ask.ask(setup, (Method::GET, path, Value::Null), |answer| output::fields(&answer["data"])).await
 }
 
 pub(super) async fn show(
@@ -233,7 +222,7 @@ pub(super) async fn show(
     head: &[&str],
     row: impl Fn(&Value) -> Vec<String>,
 ) -> Result<ExitCode> {
-    let Rows { limit, cursor, follow, client, output } = rows;
+    let Rows { limit, cursor, follow, ask: AskArgs { client, output } } = rows;
     let client = Client::new(setup, client)?;
     let first = |limit: u16| [filter.clone(), vec![("limit", limit.to_string())]].concat();
     let page = [first(limit), query([("cursor", cursor)])].concat();

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Output, Setup,
-    client::{Client, ClientArgs},
+    client::{AskArgs, Client},
     list::{Rows, query, show, text},
     output,
 };
@@ -54,9 +54,7 @@ pub(super) struct OneArgs {
     /// As `list` shows it.
     id: Uuid,
     #[command(flatten)]
-    client: ClientArgs,
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    ask: AskArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -77,9 +75,7 @@ pub(super) struct ReplayArgs {
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     #[command(flatten)]
-    client: ClientArgs,
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    ask: AskArgs,
 }
 
 /// Kept requests of one call: each answer tells how far it is.
@@ -88,23 +84,17 @@ const CHUNK: u16 = 100;
 pub(super) async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
     match command {
         Command::List(args) => all(setup, args).await,
-        Command::Show(OneArgs { id, client, output }) => {
-            let answer = Client::new(setup, client)?.get(&format!("/quarantine/{id}"), &[]).await?;
-            match output {
-                Output::Json => output::line(&answer.to_string()),
-                Output::Text => output::fields(&answer["data"]),
-            }
-            Ok(ExitCode::SUCCESS)
+        Command::Show(OneArgs { id, ask }) => {
+            let call = (Method::GET, &*format!("/quarantine/{id}"), Value::Null);
+            ask.ask(setup, call, |answer| output::fields(&answer["data"])).await
         }
         Command::Replay(args) => match args.id {
             Some(id) => replay(setup, id, args).await,
             None => replay_all(setup, args).await,
         },
-        Command::Rm(OneArgs { id, client, .. }) => {
-            let client = Client::new(setup, client)?;
-            client.call(Method::DELETE, &format!("/quarantine/{id}"), &Value::Null).await?;
-            output::line("forgotten");
-            Ok(ExitCode::SUCCESS)
+        Command::Rm(OneArgs { id, ask }) => {
+            let call = (Method::DELETE, &*format!("/quarantine/{id}"), Value::Null);
+            ask.ask(setup, call, |_| output::line("forgotten")).await
         }
     }
 }
@@ -129,10 +119,11 @@ async fn all(setup: &Setup, args: ListArgs) -> Result<ExitCode> {
 
 /// One; a failure when it is still in quarantine afterwards.
 async fn replay(setup: &Setup, id: Uuid, args: ReplayArgs) -> Result<ExitCode> {
-    let client = Client::new(setup, args.client)?;
+    let AskArgs { client, output } = args.ask;
+    let client = Client::new(setup, client)?;
     let answer = client.call(Method::POST, &format!("/quarantine/{id}/replay"), &Value::Null).await?;
     let replayed = &answer["data"];
-    match args.output {
+    match output {
         Output::Json => output::line(&answer.to_string()),
         Output::Text => {
             let became = replayed["event_id"].as_str().or(replayed["detail"].as_str()).unwrap_or_default();
@@ -144,7 +135,7 @@ async fn replay(setup: &Setup, id: Uuid, args: ReplayArgs) -> Result<ExitCode> {
 
 /// Chunk by chunk, until none is left; a failure when any is still in quarantine afterwards.
 async fn replay_all(setup: &Setup, args: ReplayArgs) -> Result<ExitCode> {
-    let ReplayArgs { trigger, cause, since, until, client, output, .. } = args;
+    let ReplayArgs { trigger, cause, since, until, ask: AskArgs { client, output }, .. } = args;
     let client = Client::new(setup, client)?;
     let mut body =
         json!({"trigger": trigger, "cause": cause, "since": since, "until": until, "limit": CHUNK});

@@ -11,8 +11,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    Output, Setup,
-    client::{Client, ClientArgs},
+    Setup,
+    client::AskArgs,
     list::{list, text},
     output,
 };
@@ -26,7 +26,7 @@ pub(super) enum Command {
     /// Forget every stored version.
     Rm(RmArgs),
     /// List the secrets that policies name or the host keeps, without their values.
-    List(ListArgs),
+    List(AskArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -40,9 +40,7 @@ pub(super) struct SetArgs {
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = seconds)]
     grace: u32,
     #[command(flatten)]
-    client: ClientArgs,
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    ask: AskArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -53,43 +51,33 @@ pub(super) struct RotateArgs {
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = seconds)]
     grace: u32,
     #[command(flatten)]
-    client: ClientArgs,
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    ask: AskArgs,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RmArgs {
     name: String,
     #[command(flatten)]
-    client: ClientArgs,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct ListArgs {
-    #[command(flatten)]
-    client: ClientArgs,
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    ask: AskArgs,
 }
 
 pub(super) async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
     match command {
         Command::Set(args) => set(setup, args).await,
-        Command::Rotate(args) => rotate(setup, args).await,
-        Command::Rm(RmArgs { name, client }) => {
-            let client = Client::new(setup, client)?;
-            client.call(Method::DELETE, &format!("/secrets/{name}"), &Value::Null).await?;
-            output::line(&format!("{name}: forgotten"));
-            Ok(ExitCode::SUCCESS)
+        Command::Rotate(RotateArgs { name, grace, ask }) => {
+            let call = (Method::POST, &*format!("/secrets/{name}/rotate"), json!({"grace_seconds": grace}));
+            ask.ask(setup, call, tell_rotated).await
         }
-        Command::List(args) => all(setup, args).await,
+        Command::Rm(RmArgs { name, ask }) => {
+            let call = (Method::DELETE, &*format!("/secrets/{name}"), Value::Null);
+            ask.ask(setup, call, |_| output::line(&format!("{name}: forgotten"))).await
+        }
+        Command::List(ask) => ask.ask(setup, (Method::GET, "/secrets", Value::Null), tell_all).await,
     }
 }
 
 async fn set(setup: &Setup, args: SetArgs) -> Result<ExitCode> {
-    let SetArgs { name, file, grace, client, output } = args;
-    let client = Client::new(setup, client)?;
+    let SetArgs { name, file, grace, ask } = args;
     let text = match file {
         Some(file) => std::fs::read_to_string(&file).with_context(|| file.display().to_string())?,
         None => from_standard_input(&name)?,
@@ -100,28 +88,14 @@ async fn set(setup: &Setup, args: SetArgs) -> Result<ExitCode> {
         bail!("there is no value: give --file FILE, or send it to standard input");
     }
     let body = json!({"value": value, "grace_seconds": grace});
-    let answer = client.call(Method::PUT, &format!("/secrets/{name}"), &body).await?;
-    match output {
-        Output::Json => output::line(&answer.to_string()),
-        Output::Text => output::line(&told(&answer["data"])),
-    }
-    Ok(ExitCode::SUCCESS)
+    let call = (Method::PUT, &*format!("/secrets/{name}"), body);
+    ask.ask(setup, call, |answer| output::line(&told(&answer["data"]))).await
 }
 
-async fn rotate(setup: &Setup, args: RotateArgs) -> Result<ExitCode> {
-    let RotateArgs { name, grace, client, output } = args;
-    let client = Client::new(setup, client)?;
-    let path = format!("/secrets/{name}/rotate");
-    let answer = client.call(Method::POST, &path, &json!({"grace_seconds": grace})).await?;
-    match output {
-        Output::Json => output::line(&answer.to_string()),
-        Output::Text => {
-            // The value alone goes to standard output: a script may take it from there.
-            output::note(&told(&answer["data"]));
-            output::line(&text(&answer["data"]["value"]));
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+/// The value alone goes to standard output: a script may take it from there.
+fn tell_rotated(answer: &Value) {
+    output::note(&told(&answer["data"]));
+    output::line(&text(&answer["data"]["value"]));
 }
 
 fn told(set: &Value) -> String {
@@ -132,12 +106,7 @@ fn told(set: &Value) -> String {
     }
 }
 
-async fn all(setup: &Setup, ListArgs { client, output }: ListArgs) -> Result<ExitCode> {
-    let answer = Client::new(setup, client)?.get("/secrets", &[]).await?;
-    if output == Output::Json {
-        output::line(&answer.to_string());
-        return Ok(ExitCode::SUCCESS);
-    }
+fn tell_all(answer: &Value) {
     let row = |secret: &Value| {
         let versions = secret["versions"].as_array().into_iter().flatten().map(|version| {
             match version["expires_at"].as_str() {
@@ -150,8 +119,7 @@ async fn all(setup: &Setup, ListArgs { client, output }: ListArgs) -> Result<Exi
         let joined = |parts: Vec<String>| if parts.is_empty() { "-".to_owned() } else { parts.join(", ") };
         vec![text(&secret["name"]), origin, joined(versions.collect()), joined(users.collect())]
     };
-    output::table(&["SECRET", "FROM", "VERSIONS", "USED BY"], list(&answer).iter().map(row));
-    Ok(ExitCode::SUCCESS)
+    output::table(&["SECRET", "FROM", "VERSIONS", "USED BY"], list(answer).iter().map(row));
 }
 
 /// What is sent there; from a person one line, which is not shown.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Output, Setup,
-    client::{Client, ClientArgs},
+    client::{AskArgs, Client},
     list::{query, text},
     output,
 };
@@ -21,26 +21,27 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     #[command(flatten)]
-    client: ClientArgs,
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    ask: AskArgs,
 }
 
 pub(super) async fn run(setup: &Setup, args: Args) -> Result<ExitCode> {
-    let Args { trigger, since, client, output } = args;
+    let Args { trigger, since, ask: AskArgs { client, output } } = args;
     let query = query([("trigger", trigger), ("since", since)]);
     let answer = Client::new(setup, client)?.get("/stats", &query).await?;
-    if output == Output::Json {
-        output::line(&answer.to_string());
-        return Ok(ExitCode::SUCCESS);
+    match output {
+        Output::Json => output::line(&answer.to_string()),
+        Output::Text => tell(&answer),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(answer: &Value) {
     let stats = &answer["data"];
     let owners = stats["triggers"].as_array().into_iter().flatten();
     let rows = owners.map(|own| row(text(&own["ref"]), own));
     let head = ["TRIGGER", "REQUESTS", "BYTES", "P50 MS", "P95 MS", "P99 MS", "LAST EVENT", "OUTCOMES"];
     output::table(&head, rows.chain([row("all".to_owned(), &stats["total"])]));
     output::line(&format!("since {}", text(&stats["since"])));
-    Ok(ExitCode::SUCCESS)
 }
 
 fn row(name: String, counts: &Value) -> Vec<String> {

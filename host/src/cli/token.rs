@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Output, Setup,
-    client::{Client, ClientArgs},
+    Setup,
+    client::AskArgs,
     list::{list, text},
     output,
 };
@@ -20,7 +20,7 @@ pub(super) enum Command {
     /// Make a token, and show it once.
     Create(CreateArgs),
     /// List the tokens that are in force, without the tokens themselves.
-    List(Args),
+    List(AskArgs),
     /// End a token.
     Revoke(RevokeArgs),
 }
@@ -40,7 +40,7 @@ pub(super) struct CreateArgs {
     #[arg(long, value_name = "TIME")]
     expires_at: Option<String>,
     #[command(flatten)]
-    args: Args,
+    ask: AskArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,15 +48,7 @@ pub(super) struct RevokeArgs {
     /// As `token list` shows it.
     id: Uuid,
     #[command(flatten)]
-    client: ClientArgs,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    #[command(flatten)]
-    client: ClientArgs,
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    ask: AskArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -72,18 +64,16 @@ enum Scope {
 pub(super) async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
     match command {
         Command::Create(args) => create(setup, args).await,
-        Command::List(args) => all(setup, args).await,
-        Command::Revoke(RevokeArgs { id, client }) => {
-            let client = Client::new(setup, client)?;
-            client.call(Method::DELETE, &format!("/tokens/{id}"), &Value::Null).await?;
-            output::line("revoked");
-            Ok(ExitCode::SUCCESS)
+        Command::List(ask) => ask.ask(setup, (Method::GET, "/tokens", Value::Null), tell_all).await,
+        Command::Revoke(RevokeArgs { id, ask }) => {
+            let call = (Method::DELETE, &*format!("/tokens/{id}"), Value::Null);
+            ask.ask(setup, call, |_| output::line("revoked")).await
         }
     }
 }
 
 async fn create(setup: &Setup, args: CreateArgs) -> Result<ExitCode> {
-    let CreateArgs { label, scope, packs, expires_at, args: Args { client, output } } = args;
+    let CreateArgs { label, scope, packs, expires_at, ask } = args;
     let scope = match scope {
         Scope::Read => "read",
         Scope::Write => "write",
@@ -91,21 +81,11 @@ async fn create(setup: &Setup, args: CreateArgs) -> Result<ExitCode> {
     };
     let packs = (!packs.is_empty()).then_some(packs);
     let body = json!({"label": label, "scope": scope, "packs": packs, "expires_at": expires_at});
-    let answer = Client::new(setup, client)?.call(Method::POST, "/tokens", &body).await?;
-    match output {
-        Output::Json => output::line(&answer.to_string()),
-        // Alone on its line: for a script that takes it.
-        Output::Text => output::line(&text(&answer["data"]["token"])),
-    }
-    Ok(ExitCode::SUCCESS)
+    // Alone on its line: for a script that takes it.
+    ask.ask(setup, (Method::POST, "/tokens", body), |made| output::line(&text(&made["data"]["token"]))).await
 }
 
-async fn all(setup: &Setup, Args { client, output }: Args) -> Result<ExitCode> {
-    let answer = Client::new(setup, client)?.get("/tokens", &[]).await?;
-    if output == Output::Json {
-        output::line(&answer.to_string());
-        return Ok(ExitCode::SUCCESS);
-    }
+fn tell_all(answer: &Value) {
     let row = |token: &Value| {
         let packs = token["packs"].as_array().map(|packs| packs.iter().map(text).collect::<Vec<_>>());
         let packs = packs.map_or_else(|| "all".to_owned(), |packs| packs.join(", "));
@@ -113,6 +93,5 @@ async fn all(setup: &Setup, Args { client, output }: Args) -> Result<ExitCode> {
             ["id", "label", "scope", "last_used_at", "expires_at"].map(|name| text(&token[name]));
         vec![id, label, scope, packs, used, expires]
     };
-    output::table(&["ID", "LABEL", "SCOPE", "PACKS", "LAST USED", "EXPIRES"], list(&answer).iter().map(row));
-    Ok(ExitCode::SUCCESS)
+    output::table(&["ID", "LABEL", "SCOPE", "PACKS", "LAST USED", "EXPIRES"], list(answer).iter().map(row));
 }

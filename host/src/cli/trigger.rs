@@ -7,12 +7,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{
-    Output, Setup,
-    client::{Client, ClientArgs},
-    list::text,
-    output,
-};
+use super::{Setup, client::AskArgs, list::text, output};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -44,9 +39,7 @@ pub(super) struct Args {
     #[arg(value_name = "REF")]
     reference: String,
     #[command(flatten)]
-    client: ClientArgs,
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
+    ask: AskArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -87,46 +80,33 @@ pub(super) struct RevokeKeyArgs {
 }
 
 pub(super) async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
-    let act = async |args: Args, action: &str| {
-        let path = format!("{}/{action}", path(&args.reference));
-        ask(setup, args, Method::POST, &path, Value::Null).await
+    let shown = async |Args { reference, ask }: Args, method: Method, rest: &str, body: Value| {
+        ask.ask(setup, (method, &format!("{}{rest}", path(&reference)), body), show).await
     };
+    let act = async |args: Args, action: &str| shown(args, Method::POST, action, Value::Null).await;
     match command {
-        Command::Show(args) => {
-            let path = path(&args.reference);
-            ask(setup, args, Method::GET, &path, Value::Null).await
-        }
-        Command::Enable(args) => act(args, "enable").await,
-        Command::Disable(args) => act(args, "disable").await,
-        Command::Regenerate(args) => act(args, "regenerate").await,
-        Command::Pause(args) => act(args, "pause").await,
-        Command::Resume(args) => act(args, "resume").await,
+        Command::Show(args) => shown(args, Method::GET, "", Value::Null).await,
+        Command::Enable(args) => act(args, "/enable").await,
+        Command::Disable(args) => act(args, "/disable").await,
+        Command::Regenerate(args) => act(args, "/regenerate").await,
+        Command::Pause(args) => act(args, "/pause").await,
+        Command::Resume(args) => act(args, "/resume").await,
         Command::Set(SetArgs { args, values }) => {
             let wanted = values.iter().map(|text| value_of(text)).collect::<Result<Map<_, _>>>()?;
-            let path = path(&args.reference);
-            ask(setup, args, Method::PATCH, &path, Value::Object(wanted)).await
+            shown(args, Method::PATCH, "", Value::Object(wanted)).await
         }
         Command::Unset(UnsetArgs { args, keys }) => {
             let wanted = keys.into_iter().map(|key| (key, Value::Null)).collect();
-            let path = path(&args.reference);
-            ask(setup, args, Method::PATCH, &path, Value::Object(wanted)).await
+            shown(args, Method::PATCH, "", Value::Object(wanted)).await
         }
-        Command::AddKey(AddKeyArgs { args, label, expires_at }) => {
-            let path = format!("{}/keys", path(&args.reference));
-            let answer = Client::new(setup, args.client)?;
-            let answer =
-                answer.call(Method::POST, &path, &json!({"label": label, "expires_at": expires_at})).await?;
-            match args.output {
-                Output::Json => output::line(&answer.to_string()),
-                Output::Text => output::line(&text(&answer["data"]["webhook_url"])),
-            }
-            Ok(ExitCode::SUCCESS)
+        Command::AddKey(AddKeyArgs { args: Args { reference, ask }, label, expires_at }) => {
+            let body = json!({"label": label, "expires_at": expires_at});
+            let call = (Method::POST, &*format!("{}/keys", path(&reference)), body);
+            ask.ask(setup, call, |made| output::line(&text(&made["data"]["webhook_url"]))).await
         }
-        Command::RevokeKey(RevokeKeyArgs { args, id }) => {
-            let path = format!("{}/keys/{id}", path(&args.reference));
-            Client::new(setup, args.client)?.call(Method::DELETE, &path, &Value::Null).await?;
-            output::line("revoked");
-            Ok(ExitCode::SUCCESS)
+        Command::RevokeKey(RevokeKeyArgs { args: Args { reference, ask }, id }) => {
+            let call = (Method::DELETE, &*format!("{}/keys/{id}", path(&reference)), Value::Null);
+            ask.ask(setup, call, |_| output::line("revoked")).await
         }
     }
 }
@@ -143,16 +123,12 @@ fn value_of(text: &str) -> Result<(String, Value)> {
     Ok((key.trim().to_owned(), value))
 }
 
-async fn ask(setup: &Setup, args: Args, method: Method, path: &str, body: Value) -> Result<ExitCode> {
-    let answer = Client::new(setup, args.client)?.call(method, path, &body).await?;
-    match args.output {
-        Output::Json => output::line(&answer.to_string()),
-        Output::Text => show(&answer["data"]),
+fn show(answer: &Value) {
+    // Nothing: it is disabled, and its pack does not run.
+    if answer.is_null() {
+        return output::line("disabled");
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn show(webhook: &Value) {
+    let webhook = &answer["data"];
     let state = match (webhook["webhook_enabled"] == true, webhook["webhook_paused"] == true) {
         (false, _) => "disabled",
         (true, true) => "paused",
