@@ -123,6 +123,8 @@ pub struct Config {
     pub batch_bytes_max: usize,
     /// Seconds that a delivery waits for a writer, and that its transaction may take then; after them 503.
     pub store_wait_seconds: u64,
+    /// Whether the request log keeps the headers of requests that were not accepted, secrets taken out.
+    pub log_headers: bool,
     /// Rows a second in the request log for requests that nobody vouches for (unknown keys, addresses
     /// over their rate); the rest is counted in the next such row.
     pub stranger_rows_per_second: NonZeroU32,
@@ -238,6 +240,7 @@ impl Default for Config {
             batch_rows_max: 512,
             batch_bytes_max: 8 << 20,
             store_wait_seconds: 5,
+            log_headers: true,
             stranger_rows_per_second: NonZeroU32::MIN.saturating_add(9),
 
             pack_file_bytes_max: 1 << 20,

@@ -244,6 +244,8 @@ pub struct LogRow {
     /// How long it took, once it is answered; until then it counts.
     pub took: Option<Duration>,
     pub pack_version: Option<String>,
+    /// Of a request that is not accepted, as JSON.
+    pub headers: Option<String>,
 }
 
 impl LogRow {

@@ -3,6 +3,7 @@
 pub mod again;
 mod body;
 mod events;
+mod headers;
 mod judge;
 mod refusal;
 pub mod rehearse;
@@ -177,6 +178,7 @@ async fn story(
 ) -> Result<Ended, Refusal> {
     let registry = host.registry.load_full();
     let Some(endpoint) = registry.endpoint(key) else {
+        log.headers = host.config.log_headers.then(|| headers::logged(&head.headers, None));
         log.trigger_ref = registry.refused(key).map(str::to_owned);
         return Err(if log.trigger_ref.is_some() { Refusal::pack_refused() } else { Refusal::unknown_key() });
     };
@@ -195,11 +197,28 @@ async fn story(
     }
 }
 
-/// Every check in its order; the first that fails ends it.
+/// As far as a request comes; what is not accepted leaves its headers in the log.
 async fn pass(
     course: Course<'_>,
     endpoint: &Endpoint,
     head: Parts,
+    body: Body,
+    log: &mut LogRow,
+    steps: &mut Steps,
+) -> Result<Passed, Refusal> {
+    let mut request = inbound(log, head);
+    let passed = check(course, endpoint, &mut request, body, log, steps).await;
+    if course.host.config.log_headers && !matches!(passed, Ok(Passed::Deliverable(_))) {
+        log.headers = Some(headers::logged(&request.headers, Some(endpoint.target.policy())));
+    }
+    passed
+}
+
+/// Every check in its order; the first that fails ends it.
+async fn check(
+    course: Course<'_>,
+    endpoint: &Endpoint,
+    request: &mut Inbound,
     body: Body,
     log: &mut LogRow,
     steps: &mut Steps,
@@ -218,22 +237,21 @@ async fn pass(
         return Err(Refusal::policy_unfit());
     }
 
-    let mut request = inbound(log, head);
     let mut body = Arrival::Streaming(body);
     if !policy.handshakes.is_empty() {
         steps.enter(Step::Body);
-        body = body.read_early(&mut request, policy, &host.config).await;
+        body = body.read_early(request, policy, &host.config).await;
         steps.enter(Step::Handshake);
-        if let Some(shaken) = shake(course, endpoint, &known, &request).await? {
+        if let Some(shaken) = shake(course, endpoint, &known, request).await? {
             return Ok(Passed::Shaken(shaken));
         }
     }
     steps.enter(Step::Open);
     let secrets = open(endpoint, &known)?;
     steps.enter(Step::Media);
-    let coding = understood(&request)?;
+    let coding = understood(request)?;
     steps.enter(Step::Body);
-    request.body = body.whole(&request, policy, &host.config).await?;
+    request.body = body.whole(request, policy, &host.config).await?;
     log.body_bytes = i64::try_from(request.body.len()).unwrap_or(i64::MAX);
     steps.enter(Step::Address);
     if !policy.admits(request.source_ip) {
@@ -245,15 +263,15 @@ async fn pass(
     }
     if course.verifies {
         steps.enter(Step::Signature);
-        believe(course, &endpoint.target, &request, &secrets).await?;
+        believe(course, &endpoint.target, request, &secrets).await?;
         log.verified = policy.verify.verifies();
     }
     if let Some(limit) = endpoint.limit.as_ref().filter(|_| !is_trial) {
         steps.enter(Step::RateLimit);
         limit.admit().await.map_err(Refusal::not_admitted)?;
     }
-    let judged = judge(&endpoint.target, &request, coding, Limits::of(&host.config), steps).await?;
-    Ok(match deliverable(&endpoint.target, &request, judged, log) {
+    let judged = judge(&endpoint.target, request, coding, Limits::of(&host.config), steps).await?;
+    Ok(match deliverable(&endpoint.target, request, judged, log) {
         Some(delivery) => Passed::Deliverable(delivery),
         None => Passed::Ignored(ignored(&endpoint.target)),
     })
@@ -280,6 +298,7 @@ fn begin(clock: &Clock, source_ip: IpAddr, head: &Parts) -> LogRow {
         started: Instant::now(),
         took: None,
         pack_version: None,
+        headers: None,
     }
 }
 

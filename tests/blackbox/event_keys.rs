@@ -51,6 +51,7 @@ pub fn delivery(keys: &[&str]) -> Delivery {
             started: Instant::now(),
             took: None,
             pack_version: None,
+            headers: None,
         },
     }
 }

@@ -159,3 +159,30 @@ async fn the_api_describes_itself() {
     assert_eq!(document["components"]["securitySchemes"]["token"]["scheme"], "bearer");
     host.stop().await;
 }
+
+#[tokio::test]
+async fn a_refused_request_is_shown_in_full_and_none_of_its_secrets() {
+    let trigger = TRIGGER
+        .replace("PACK", "one")
+        .replace("verify: none", "verify: {token: {header: x-proof}}, secrets: [secret]");
+    let host = Setup::new(&[("one/triggers/any.yaml", &trigger)]).start().await;
+    let sent = host.post("one.any").header("x-proof", "hush 1").header("authorization", "Bearer hush 2");
+    let sent = sent.header("cookie", "hush=3").header("x-their-token", "hush 4").header("x-note", "one");
+    let sent = sent.header("x-note", "two").body("{}").send().await.unwrap();
+    let answer = crate::harness::Answer::of(sent).await;
+    assert_eq!(answer.status, 401);
+    host.logged(&answer).await;
+    let shown = host.api(&format!("/api/v1/requests/{}", answer.header("x-request-id").unwrap())).await;
+    assert!(!shown.text.contains("hush"), "{}", shown.text);
+    let headers = shown.json()["data"]["headers"].clone();
+    assert_eq!((&headers["x-note"], &headers["x-proof"]), (&json!(["one", "two"]), &json!(["…"])));
+    let stranger = host
+        .http
+        .post(format!("http://{}/api/v1/webhooks/wh_nobody", host.address))
+        .header("x-secret", "hush 5");
+    let answer = crate::harness::Answer::of(stranger.send().await.unwrap()).await;
+    host.logged(&answer).await;
+    let shown = host.api(&format!("/api/v1/requests/{}", answer.header("x-request-id").unwrap())).await;
+    assert_eq!(shown.json()["data"]["headers"]["x-secret"], json!(["…"]), "{}", shown.text);
+    host.stop().await;
+}

@@ -122,5 +122,6 @@ fn log_row(request: &Inbound, trigger: &Trigger, target: &Target) -> LogRow {
         started: Instant::now(),
         took: None,
         pack_version: Some(trigger.pack_version.clone()),
+        headers: None,
     }
 }

@@ -24,9 +24,9 @@ pub enum Stored {
 ///
 /// Keys are claimed in one order everywhere, so that writers wait for each other and never deadlock. Ids are
 /// made by the host, so that a batch whose answer was lost can be sent again.
-#[expect(clippy::too_many_lines, reason = "one statement, whole and in view")]
 ///
 /// A delivery that is told to be `logged` brings its row of the request log along; of the others it is there.
+#[expect(clippy::too_many_lines, reason = "one statement, whole and in view")]
 pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery], logged: bool) -> sqlx::Result<Vec<Uuid>> {
     let claims = Claims::of(deliveries);
     let events = Events::of(deliveries);
@@ -203,10 +203,14 @@ pub async fn log(db: &mut PgConnection, rows: &[(LogRow, Option<Uuid>)]) -> sqlx
         "with log as (
            insert into hookpack.request_log
              (id, received_at, trigger_ref, endpoint_key_id, source_ip, user_agent, method, body_bytes, status, outcome,
-              detail, event_id, verified, duration_us, pack_version)
-           select * from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::uuid[], $5::inet[], $6::text[], $7::text[],
+              detail, event_id, verified, duration_us, pack_version, headers)
+           select id, received_at, trigger_ref, endpoint_key_id, source_ip, user_agent, method, body_bytes, status, outcome,
+                  detail, event_id, verified, duration_us, pack_version, headers::json
+           from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::uuid[], $5::inet[], $6::text[], $7::text[],
              $8::bigint[], $9::smallint[], $10::text[], $11::text[], $12::uuid[], $13::boolean[], $14::bigint[],
-             $15::text[])
+             $15::text[], $16::text[])
+             as l (id, received_at, trigger_ref, endpoint_key_id, source_ip, user_agent, method, body_bytes, status,
+                   outcome, detail, event_id, verified, duration_us, pack_version, headers)
            on conflict (id) do nothing
            returning received_at, trigger_ref, endpoint_key_id, body_bytes, outcome, duration_us
          )
@@ -230,6 +234,7 @@ pub async fn log(db: &mut PgConnection, rows: &[(LogRow, Option<Uuid>)]) -> sqlx
         &logs.verified,
         &logs.duration_us,
         &logs.pack_version as &[Option<&str>],
+        &logs.headers as &[Option<&str>],
     )
     .execute(db)
     .await?;
@@ -363,6 +368,7 @@ struct Logs<'a> {
     verified: Vec<bool>,
     duration_us: Vec<i64>,
     pack_version: Vec<Option<&'a str>>,
+    headers: Vec<Option<&'a str>>,
     keyed: Vec<bool>,
 }
 
@@ -385,6 +391,7 @@ impl<'a> Logs<'a> {
             rows.verified.push(row.verified);
             rows.duration_us.push(i64::try_from(row.duration().as_micros()).unwrap_or(i64::MAX));
             rows.pack_version.push(row.pack_version.as_deref());
+            rows.headers.push(row.headers.as_deref());
             rows.keyed.push(keyed);
         }
         rows

@@ -1,7 +1,7 @@
 //! `hookpack.request_log`, read.
 
 use ipnet::IpNet;
-use sqlx::PgExecutor;
+use sqlx::{PgExecutor, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -22,6 +22,8 @@ pub struct RequestRow {
     pub verified: bool,
     pub duration_us: i64,
     pub pack_version: Option<String>,
+    /// Of a request that was not accepted.
+    pub headers: Option<Json<Vec<(String, String)>>>,
 }
 
 /// What to list, the newest first; `before` is the last id of the page before.
@@ -31,6 +33,7 @@ pub struct Filter {
     pub status: Option<i16>,
     pub outcome: Option<String>,
     pub since: Option<OffsetDateTime>,
+    pub until: Option<OffsetDateTime>,
     pub before: Option<Uuid>,
     /// To these packs and their triggers only.
     pub pack_refs: Option<Vec<String>>,
@@ -41,7 +44,8 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<
     sqlx::query_as!(
         RequestRow,
         r#"select id, received_at, trigger_ref, endpoint_key_id, source_ip as "source_ip: IpNet", user_agent,
-                  method, body_bytes, status, outcome, detail, event_id, verified, duration_us, pack_version
+                  method, body_bytes, status, outcome, detail, event_id, verified, duration_us, pack_version,
+                  null as "headers: Json<Vec<(String, String)>>"
            from hookpack.request_log
            where ($1::text is null or trigger_ref = $1)
              and ($2::smallint is null or status = $2)
@@ -49,6 +53,7 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<
              and ($4::timestamptz is null or received_at >= $4)
              and ($5::uuid is null or id < $5)
              and ($7::text[] is null or split_part(trigger_ref, '.', 1) = any($7))
+             and ($8::timestamptz is null or received_at < $8)
            order by id desc
            limit $6"#,
         filter.trigger_ref,
@@ -58,6 +63,7 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<
         filter.before,
         filter.limit,
         filter.pack_refs.as_deref(),
+        filter.until,
     )
     .fetch_all(db)
     .await
@@ -67,7 +73,8 @@ pub async fn get(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Reque
     sqlx::query_as!(
         RequestRow,
         r#"select id, received_at, trigger_ref, endpoint_key_id, source_ip as "source_ip: IpNet", user_agent,
-                  method, body_bytes, status, outcome, detail, event_id, verified, duration_us, pack_version
+                  method, body_bytes, status, outcome, detail, event_id, verified, duration_us, pack_version,
+                  headers as "headers: Json<Vec<(String, String)>>"
            from hookpack.request_log where id = $1"#,
         id,
     )

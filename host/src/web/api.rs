@@ -64,6 +64,15 @@ fn moment(text: Option<&String>, name: &str) -> Result<Option<OffsetDateTime>, A
     text.map(parse).transpose()
 }
 
+/// Header lines by their names.
+fn by_name(headers: Vec<(String, String)>) -> BTreeMap<String, Vec<String>> {
+    let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, line) in headers {
+        names.entry(name).or_default().push(line);
+    }
+    names
+}
+
 /// How any call may fail: RFC 9457 problems.
 pub(in crate::web) struct Failures;
 

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{Data, Failures, Page, data, limit, moment, page};
+use super::{Data, Failures, Page, by_name, data, limit, moment, page};
 use crate::{
     host::Host,
     operate::quarantine::{self, Progress},
@@ -259,17 +259,13 @@ impl From<KeptRow> for Kept {
 
 impl KeptInFull {
     fn of(row: KeptRow, request: KeptRequest) -> Self {
-        let mut headers: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (name, line) in request.headers.0 {
-            headers.entry(name).or_default().push(line);
-        }
         Self {
             kept: Kept::from(row),
             method: request.method,
             path: request.path,
             query: request.query,
             source_ip: request.source_ip.addr().to_string(),
-            headers,
+            headers: by_name(request.headers.0),
             idempotency_key: request.idempotency_key,
             body_base64: STANDARD.encode(&request.body),
             body: String::from_utf8(request.body).ok(),

@@ -1,6 +1,6 @@
 //! `/api/v1/requests`: the request log.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{Data, Failures, Page, data, limit, moment, page};
+use super::{Data, Failures, Page, by_name, data, limit, moment, page};
 use crate::{
     host::Host,
     store::requests::{self, Filter, RequestRow},
@@ -30,6 +30,8 @@ pub(in crate::web) struct Wanted {
     outcome: Option<String>,
     /// RFC 3339
     since: Option<String>,
+    /// RFC 3339
+    until: Option<String>,
     /// The `next_cursor` of the page before.
     cursor: Option<Uuid>,
     /// 1 to 500; 50 unless told.
@@ -55,6 +57,16 @@ pub(in crate::web) struct Request {
     verified: bool,
     duration_us: i64,
     pack_version: Option<String>,
+}
+
+/// A row of the request log in full.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct RequestInFull {
+    #[serde(flatten)]
+    request: Request,
+    /// Each name with its lines; secrets are `…`. Null for accepted requests, whose events have some of them in their
+    /// metadata, for quarantined ones, which are kept whole, and where `log_headers` is off.
+    headers: Option<BTreeMap<String, Vec<String>>>,
 }
 
 impl From<RequestRow> for Request {
@@ -90,6 +102,7 @@ pub(in crate::web) async fn list(
 ) -> Result<Json<Page<Request>>, ApiError> {
     let filter = Filter {
         since: moment(asked.since.as_ref(), "since")?,
+        until: moment(asked.until.as_ref(), "until")?,
         trigger_ref: asked.trigger,
         status: asked.status,
         outcome: asked.outcome,
@@ -104,13 +117,15 @@ pub(in crate::web) async fn list(
 
 /// One request.
 #[utoipa::path(get, path = "/api/v1/requests/{id}", tag = "requests", params(("id" = Uuid, Path)),
-    responses((status = 200, body = Data<Request>), Failures))]
+    responses((status = 200, body = Data<RequestInFull>), Failures))]
 pub(in crate::web) async fn get(
     caller: Caller<Read>,
     State(host): State<Arc<Host>>,
     Named(id): Named<Uuid>,
-) -> Result<Json<Data<Request>>, ApiError> {
+) -> Result<Json<Data<RequestInFull>>, ApiError> {
     let row = requests::get(&host.pool, id).await?;
     let row = row.filter(|row| caller.who.reaches(row.trigger_ref.as_deref().unwrap_or_default()));
-    row.map(|row| data(Request::from(row))).ok_or_else(|| ApiError::NotFound(format!("request {id}")))
+    let mut row = row.ok_or_else(|| ApiError::NotFound(format!("request {id}")))?;
+    let headers = row.headers.take().map(|headers| by_name(headers.0));
+    Ok(data(RequestInFull { request: Request::from(row), headers }))
 }
