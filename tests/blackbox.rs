@@ -78,6 +78,8 @@ mod pipeline;
 mod quarantine;
 #[path = "blackbox/readme.rs"]
 mod readme;
+#[path = "blackbox/retention.rs"]
+mod retention;
 #[path = "blackbox/rooms.rs"]
 mod rooms;
 #[path = "blackbox/schemes.rs"]

@@ -129,6 +129,17 @@ pub struct Config {
     /// over their rate); the rest is counted in the next such row.
     pub stranger_rows_per_second: NonZeroU32,
 
+    /// Days for which rows of the request log are kept; `null`: for ever. So for all of these.
+    pub request_log_days: Option<NonZeroU32>,
+    /// Days for which quarantined requests are kept, whether they were replayed or not.
+    pub quarantine_days: Option<NonZeroU32>,
+    /// Days for which events are kept. Default: for ever.
+    pub event_days: Option<NonZeroU32>,
+    /// Days for which the audit trail is kept.
+    pub audit_days: Option<NonZeroU32>,
+    /// Days for which statistics are kept.
+    pub stats_days: Option<NonZeroU32>,
+
     /// Size of one file of a pack, in bytes; then the pack is refused.
     pub pack_file_bytes_max: u64,
     /// Size of all files of a pack, in bytes; then the pack is refused.
@@ -242,6 +253,12 @@ impl Default for Config {
             store_wait_seconds: 5,
             log_headers: true,
             stranger_rows_per_second: NonZeroU32::MIN.saturating_add(9),
+
+            request_log_days: NonZeroU32::new(30),
+            quarantine_days: NonZeroU32::new(90),
+            event_days: None,
+            audit_days: NonZeroU32::new(365),
+            stats_days: NonZeroU32::new(400),
 
             pack_file_bytes_max: 1 << 20,
             pack_bytes_max: 64 << 20,

@@ -1,25 +1,49 @@
-//! Keeping the tables small: what is counted is summed up. Of several hosts one works at a time.
+//! Keeping the tables small: what is counted is summed up, what is too old is forgotten. Of several hosts one works at a
+//! time, in small transactions with pauses between them, so that nobody waits for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use sqlx::PgConnection;
+use time::OffsetDateTime;
 use tokio::time::sleep;
 
 use crate::{
     host::Host,
-    store::{stats, tidy},
+    store::{audit, events, quarantine, requests, secrets, stats, tidy},
 };
 
-/// How often it is looked whether there is anything to do.
-const INTERVAL: Duration = Duration::from_secs(5);
+/// How often counts are summed up, and old rows are looked for.
+const SUM_INTERVAL: Duration = Duration::from_secs(5);
+const FORGET_INTERVAL: Duration = Duration::from_mins(1);
 /// Rows in one transaction.
 const COUNTS_MAX: i64 = 10_000;
+const ROWS_MAX: i64 = 1000;
+/// Between two of them, at least; else as long as the last one took.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// Goes on until the host stops.
 pub async fn run(host: Arc<Host>) {
+    tokio::join!(go_on_summing_up(&host), go_on_forgetting(&host));
+}
+
+async fn go_on_summing_up(host: &Host) {
     loop {
-        sleep(INTERVAL).await;
-        if let Err(error) = sum_up(&host).await {
+        sleep(SUM_INTERVAL).await;
+        if let Err(error) = sum_up(host).await {
             tracing::debug!(%error, "counts can't be summed up now");
+        }
+    }
+}
+
+async fn go_on_forgetting(host: &Host) {
+    loop {
+        sleep(FORGET_INTERVAL).await;
+        if let Err(error) = forget(host).await {
+            tracing::debug!(%error, "old rows can't be forgotten now");
         }
     }
 }
@@ -28,7 +52,7 @@ pub async fn run(host: Arc<Host>) {
 pub async fn sum_up(host: &Host) -> sqlx::Result<()> {
     loop {
         let mut transaction = host.pool.begin().await?;
-        if !tidy::lock(&mut *transaction).await? {
+        if !tidy::lock(&mut *transaction, "counts").await? {
             // Another host is at it.
             return Ok(());
         }
@@ -36,6 +60,75 @@ pub async fn sum_up(host: &Host) -> sqlx::Result<()> {
         transaction.commit().await?;
         if folded < COUNTS_MAX {
             return Ok(());
+        }
+    }
+}
+
+/// What is kept for some time.
+#[derive(Clone, Copy, Debug)]
+enum Kept {
+    Requests,
+    Quarantine,
+    Events,
+    Audit,
+    Counts,
+    /// Of keys that are gone.
+    KeyCounts,
+    /// Versions whose grace time is over.
+    Secrets,
+}
+
+/// Deletes every row whose time is over.
+pub async fn forget(host: &Host) -> sqlx::Result<()> {
+    let (config, now) = (&host.config, host.clock.now());
+    let ago = |days: Option<NonZeroU32>| Some(now - time::Duration::days(days?.get().into()));
+    for (kept, before) in [
+        (Kept::Requests, ago(config.request_log_days)),
+        (Kept::Quarantine, ago(config.quarantine_days)),
+        (Kept::Events, ago(config.event_days)),
+        (Kept::Audit, ago(config.audit_days)),
+        (Kept::Counts, ago(config.stats_days)),
+        (Kept::KeyCounts, Some(now)),
+        (Kept::Secrets, Some(now)),
+    ] {
+        let Some(before) = before else { continue };
+        let rows = forget_all(host, kept, before).await?;
+        if rows > 0 {
+            tracing::info!(what = ?kept, rows, "what was too old is forgotten");
+        }
+    }
+    Ok(())
+}
+
+async fn forget_all(host: &Host, kept: Kept, before: OffsetDateTime) -> sqlx::Result<u64> {
+    let mut forgotten = 0;
+    loop {
+        let began = Instant::now();
+        let mut transaction = host.pool.begin().await?;
+        if !tidy::lock(&mut *transaction, "retention").await? {
+            // Another host is at it.
+            return Ok(forgotten);
+        }
+        let rows = kept.forget_some(&mut transaction, before).await?;
+        transaction.commit().await?;
+        forgotten += rows;
+        if rows < ROWS_MAX.unsigned_abs() {
+            return Ok(forgotten);
+        }
+        sleep(began.elapsed().max(PAUSE_MIN)).await;
+    }
+}
+
+impl Kept {
+    async fn forget_some(self, db: &mut PgConnection, before: OffsetDateTime) -> sqlx::Result<u64> {
+        match self {
+            Self::Requests => requests::forget(db, before, ROWS_MAX).await,
+            Self::Quarantine => quarantine::forget(db, before, ROWS_MAX).await,
+            Self::Events => events::forget(db, before, ROWS_MAX).await,
+            Self::Audit => audit::forget(db, before, ROWS_MAX).await,
+            Self::Counts => stats::forget(db, before.date(), ROWS_MAX).await,
+            Self::KeyCounts => stats::forget_keys(db, ROWS_MAX).await,
+            Self::Secrets => secrets::forget_ended(db, before).await,
         }
     }
 }

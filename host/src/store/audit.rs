@@ -68,3 +68,15 @@ pub async fn list(db: impl PgExecutor<'_>, filter: &Filter) -> sqlx::Result<Vec<
     .fetch_all(db)
     .await
 }
+
+/// Forgets changes from before, the oldest first and a bounded number at a time; how many.
+pub async fn forget(db: impl PgExecutor<'_>, before: OffsetDateTime, most: i64) -> sqlx::Result<u64> {
+    // Ids are in the order of time: if one of the oldest is to go it is among the first of them.
+    let forgotten = sqlx::query!(
+        "delete from hookpack.audit where id in
+           (select id from (select id, at from hookpack.audit order by id limit $2) oldest where at < $1)",
+        before,
+        most,
+    );
+    Ok(forgotten.execute(db).await?.rows_affected())
+}

@@ -208,3 +208,15 @@ pub async fn after(db: impl PgExecutor<'_>, place: Place, asked: &Asked) -> sqlx
 fn number(text: &str) -> sqlx::Result<u64> {
     text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
+
+/// Forgets events from before, the oldest first and a bounded number at a time; how many.
+pub async fn forget(db: impl PgExecutor<'_>, before: OffsetDateTime, most: i64) -> sqlx::Result<u64> {
+    // Ids are in the order of time: if one of the oldest is to go it is among the first of them.
+    let forgotten = sqlx::query!(
+        "delete from hookpack.event where id in
+           (select id from (select id, received_at from hookpack.event order by id limit $2) oldest where received_at < $1)",
+        before,
+        most,
+    );
+    Ok(forgotten.execute(db).await?.rows_affected())
+}

@@ -97,3 +97,25 @@ pub async fn fold(db: impl PgExecutor<'_>, most: i64) -> sqlx::Result<i64> {
     .fetch_one(db)
     .await
 }
+
+/// Forgets days from before, a bounded number of rows at a time; how many.
+pub async fn forget(db: impl PgExecutor<'_>, before: Date, most: i64) -> sqlx::Result<u64> {
+    let forgotten = sqlx::query!(
+        "delete from hookpack.request_count
+         where ctid = any(array(select ctid from hookpack.request_count where day < $1 order by day limit $2))",
+        before,
+        most,
+    );
+    Ok(forgotten.execute(db).await?.rows_affected())
+}
+
+/// Forgets what came under keys that are revoked, a bounded number at a time; how many.
+pub async fn forget_keys(db: impl PgExecutor<'_>, most: i64) -> sqlx::Result<u64> {
+    let forgotten = sqlx::query!(
+        "delete from hookpack.endpoint_key_count where endpoint_key_id in
+           (select endpoint_key_id from hookpack.endpoint_key_count c
+            where not exists (select from hookpack.endpoint_key k where k.id = c.endpoint_key_id) limit $1)",
+        most,
+    );
+    Ok(forgotten.execute(db).await?.rows_affected())
+}
