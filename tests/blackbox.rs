@@ -80,6 +80,8 @@ mod quarantine;
 mod readme;
 #[path = "blackbox/retention.rs"]
 mod retention;
+#[path = "blackbox/remap.rs"]
+mod remap;
 #[path = "blackbox/rooms.rs"]
 mod rooms;
 #[path = "blackbox/schemes.rs"]

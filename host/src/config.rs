@@ -135,6 +135,9 @@ pub struct Config {
     pub quarantine_days: Option<NonZeroU32>,
     /// Days for which events are kept. Default: for ever.
     pub event_days: Option<NonZeroU32>,
+    /// Days for which requests are kept as they came, beside the events that they became, to be mapped again. Default:
+    /// they are not.
+    pub kept_request_days: Option<NonZeroU32>,
     /// Days for which the audit trail is kept.
     pub audit_days: Option<NonZeroU32>,
     /// Days for which statistics are kept.
@@ -257,6 +260,7 @@ impl Default for Config {
             request_log_days: NonZeroU32::new(30),
             quarantine_days: NonZeroU32::new(90),
             event_days: None,
+            kept_request_days: None,
             audit_days: NonZeroU32::new(365),
             stats_days: NonZeroU32::new(400),
 

@@ -172,6 +172,7 @@ impl Delivery {
         let events = self.events.iter().map(|event| event.payload.len() + event.metadata.len());
         let quarantined =
             self.quarantined.iter().map(|quarantined| quarantined.body.len() + quarantined.headers.len());
-        events.chain(quarantined).sum()
+        let raw = self.raw.iter().map(|raw| raw.body.len() + raw.headers.len());
+        events.chain(quarantined).chain(raw).sum()
     }
 }

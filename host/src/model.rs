@@ -254,6 +254,18 @@ impl LogRow {
     }
 }
 
+/// A request as it came, without its credentials.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    /// Without the key.
+    pub path: String,
+    pub query: Option<String>,
+    /// `[[name, value], …]` as JSON.
+    pub headers: String,
+    /// As it came over the wire.
+    pub body: Bytes,
+}
+
 /// A delivery that passed every check: stored whole, in one transaction, or not at all.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -262,6 +274,8 @@ pub struct Delivery {
     pub key: Option<DeliveryKey>,
     pub answer: Answer,
     pub log: LogRow,
+    /// Where it is to be kept beside its events.
+    pub raw: Option<Raw>,
 }
 
 impl Delivery {

@@ -272,7 +272,11 @@ async fn check(
     }
     let judged = judge(&endpoint.target, request, coding, Limits::of(&host.config), steps).await?;
     Ok(match deliverable(&endpoint.target, request, judged, log) {
-        Some(delivery) => Passed::Deliverable(delivery),
+        Some(mut delivery) => {
+            let is_kept = host.config.kept_request_days.is_some() && !delivery.events.is_empty() && !is_trial;
+            delivery.raw = is_kept.then(|| events::raw(policy, request));
+            Passed::Deliverable(delivery)
+        }
         None => Passed::Ignored(ignored(&endpoint.target)),
     })
 }
@@ -427,7 +431,7 @@ fn deliverable(target: &Target, request: &Inbound, judged: Judged, log: &mut Log
         window: rule.window,
         is_held: false,
     });
-    Some(Delivery { events, quarantined, key, answer, log: log.clone() })
+    Some(Delivery { events, quarantined, key, answer, log: log.clone(), raw: None })
 }
 
 /// `{"data": {"event_id", "trigger_ref", "received_at", "message", "events"?}}`

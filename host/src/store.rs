@@ -7,6 +7,7 @@ pub mod embedded;
 pub mod endpoints;
 pub mod event_keys;
 pub mod events;
+pub mod kept_requests;
 pub mod overrides;
 pub mod quarantine;
 pub mod rate_limits;

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::{
     host::Host,
-    store::{audit, events, quarantine, requests, secrets, stats, tidy},
+    store::{audit, events, kept_requests, quarantine, requests, secrets, stats, tidy},
 };
 
 /// How often counts are summed up, and old rows are looked for.
@@ -70,6 +70,8 @@ enum Kept {
     Requests,
     Quarantine,
     Events,
+    /// Requests beside their events.
+    Raw,
     Audit,
     Counts,
     /// Of keys that are gone.
@@ -86,6 +88,7 @@ pub async fn forget(host: &Host) -> sqlx::Result<()> {
         (Kept::Requests, ago(config.request_log_days)),
         (Kept::Quarantine, ago(config.quarantine_days)),
         (Kept::Events, ago(config.event_days)),
+        (Kept::Raw, ago(config.kept_request_days)),
         (Kept::Audit, ago(config.audit_days)),
         (Kept::Counts, ago(config.stats_days)),
         (Kept::KeyCounts, Some(now)),
@@ -125,6 +128,7 @@ impl Kept {
             Self::Requests => requests::forget(db, before, ROWS_MAX).await,
             Self::Quarantine => quarantine::forget(db, before, ROWS_MAX).await,
             Self::Events => events::forget(db, before, ROWS_MAX).await,
+            Self::Raw => kept_requests::forget(db, before, ROWS_MAX).await,
             Self::Audit => audit::forget(db, before, ROWS_MAX).await,
             Self::Counts => stats::forget(db, before.date(), ROWS_MAX).await,
             Self::KeyCounts => stats::forget_keys(db, ROWS_MAX).await,

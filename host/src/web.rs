@@ -68,6 +68,7 @@ fn management() -> Router<Arc<Host>> {
         .routes(routes!(api::events::list))
         .routes(routes!(api::stream::stream))
         .routes(routes!(api::events::get))
+        .routes(routes!(api::remap::remap))
         .routes(routes!(api::requests::list))
         .routes(routes!(api::requests::get))
         .routes(routes!(api::stats::stats))

@@ -53,6 +53,7 @@ pub fn delivery(keys: &[&str]) -> Delivery {
             pack_version: None,
             headers: None,
         },
+        raw: None,
     }
 }
 

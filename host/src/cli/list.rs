@@ -35,6 +35,9 @@ pub(super) struct EventsArgs {
     /// Show this one in full.
     #[arg(value_name = "ID", conflicts_with_all = ["trigger", "key", "follow"])]
     id: Option<Uuid>,
+    /// Show what its delivery would become now, and where that differs; nothing is stored.
+    #[arg(long, requires = "id")]
+    remap: bool,
     /// Of this trigger only.
     #[arg(long, value_name = "REF")]
     trigger: Option<String>,
@@ -172,6 +175,10 @@ fn show_triggers(answer: &Value) {
 }
 
 pub(super) async fn events(setup: &Setup, args: EventsArgs) -> Result<ExitCode> {
+    if let Some(id) = args.id.filter(|_| args.remap) {
+        let call = (Method::POST, &*format!("/events/{id}/remap"), Value::Null);
+        return args.rows.ask.ask(setup, call, |answer| output::fields(&answer["data"])).await;
+    }
     if let Some(id) = args.id {
         return one(setup, &format!("/events/{id}"), args.rows).await;
     }

@@ -11,6 +11,7 @@ use crate::{
     store::{
         batch::{self, AnswerRow},
         event_keys::{self, Correction, Keyed},
+        kept_requests,
     },
 };
 
@@ -35,7 +36,10 @@ pub(super) struct Told {
 
 /// Stores a batch of deliveries of which no two have one key: what became of each, in their order.
 pub(super) async fn settle(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Result<Vec<Settled>> {
-    if !deliveries.iter().any(|delivery| delivery.events.iter().any(|event| event.key.is_some())) {
+    let has_more = |delivery: &&&Delivery| {
+        delivery.raw.is_some() || delivery.events.iter().any(|event| event.key.is_some())
+    };
+    if deliveries.iter().find(has_more).is_none() {
         // The statement is a transaction by itself: without event keys nothing else goes over the wire.
         return settle_deliveries(db, deliveries, true).await;
     }
@@ -102,6 +106,9 @@ async fn settle_all(
 ) -> sqlx::Result<Vec<Settled>> {
     let mut settled = settle_deliveries(db, deliveries, logged).await?;
     settle_events(db, deliveries, &mut settled, logged).await?;
+    let stored = |settled: &Settled| matches!(settled, Settled::First | Settled::Overlapping { .. });
+    let stored = deliveries.iter().zip(&settled).filter(|(_, settled)| stored(settled));
+    kept_requests::insert(db, &stored.map(|(delivery, _)| *delivery).collect::<Vec<_>>()).await?;
     Ok(settled)
 }
 

@@ -51,7 +51,7 @@ pub async fn replay(host: &Host, actor: &Actor, id: Uuid) -> Result<Replay, Deni
         return Ok(Replay::of(OverRow { replayed_at, outcome, event_id }));
     }
     let request = quarantine::request(&host.pool, id).await?.ok_or_else(gone)?;
-    let Some((trigger, target)) = target_of(&host.registry.load(), &row, &request) else {
+    let Some((trigger, target)) = target_of(&host.registry.load(), &row.trigger_ref, &request) else {
         let told = format!("{} is not there: it can't be replayed.", row.trigger_ref);
         return Err(Denied::Conflict(told));
     };

@@ -4,6 +4,8 @@
 use std::{sync::Arc, time::Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::{Limits, Refusal, deliverable, judge::judge_for};
 use crate::{
@@ -33,11 +35,11 @@ pub enum Again {
 /// The trigger that a request was kept for, and the URL that it came to, as they are now; `None` when they are not there.
 pub fn target_of(
     registry: &Registry,
-    row: &KeptRow,
+    trigger_ref: &str,
     request: &KeptRequest,
 ) -> Option<(Arc<Trigger>, Target)> {
-    let trigger = registry.trigger(&row.trigger_ref)?.clone();
-    let target = if request.owner_ref == row.trigger_ref {
+    let trigger = registry.trigger(trigger_ref)?.clone();
+    let target = if request.owner_ref == trigger_ref {
         Target::Trigger(trigger.clone())
     } else {
         Target::Pack(registry.pack(&request.owner_ref)?.clone())
@@ -54,12 +56,22 @@ pub async fn again(
     request: KeptRequest,
 ) -> Again {
     let key = request.idempotency_key.clone();
-    let request = inbound(row, request);
+    through(host, trigger, target, &inbound(row.request_id, row.received_at, request), key).await
+}
+
+/// The same for a request that was kept beside its events.
+pub async fn through(
+    host: &Host,
+    trigger: &Arc<Trigger>,
+    target: &Target,
+    request: &Inbound,
+    key: Option<String>,
+) -> Again {
     let judged = match Coding::of(&request.headers).map_err(Refusal::media) {
         Ok(coding) => {
             let (triggers, limits) = (std::slice::from_ref(trigger), Limits::of(&host.config));
             let (rejects, steps) = (Some(OnInvalid::Reject), &mut Steps::begin(Instant::now()));
-            judge_for(target.policy(), triggers, rejects, &request, coding, limits, steps).await
+            judge_for(target.policy(), triggers, rejects, request, coding, limits, steps).await
         }
         Err(refusal) => Err(refusal),
     };
@@ -67,8 +79,8 @@ pub async fn again(
         Ok(mut judged) => {
             // The part of the request that the key lay in may be one that is not kept.
             judged.key = judged.key.or(key);
-            let mut log = log_row(&request, trigger, target);
-            match deliverable(target, &request, judged, &mut log) {
+            let mut log = log_row(request, trigger, target);
+            match deliverable(target, request, judged, &mut log) {
                 Some(delivery) => Again::Delivers(Box::new(delivery)),
                 None => Again::Fails { cause: Outcome::Ignored, detail: log.detail.unwrap_or_default() },
             }
@@ -83,7 +95,8 @@ pub async fn again(
     }
 }
 
-fn inbound(row: &KeptRow, request: KeptRequest) -> Inbound {
+/// A kept request as it came.
+pub fn inbound(id: Uuid, received_at: OffsetDateTime, request: KeptRequest) -> Inbound {
     let header = |(name, line): &(String, String)| {
         Some((name.parse::<HeaderName>().ok()?, HeaderValue::from_bytes(line.as_bytes()).ok()?))
     };
@@ -92,8 +105,8 @@ fn inbound(row: &KeptRow, request: KeptRequest) -> Inbound {
         headers.append(name, line);
     }
     Inbound {
-        id: row.request_id,
-        received_at: row.received_at,
+        id,
+        received_at,
         source_ip: request.source_ip.addr(),
         method: request.method.parse().unwrap_or(http::Method::POST),
         path: request.path,

@@ -12,7 +12,7 @@ use super::{Limits, Refusal};
 use crate::{
     decode::{Payload, Place},
     mapping::{self, Given, Made},
-    model::{NewEvent, Outcome, Quarantined},
+    model::{NewEvent, Outcome, Quarantined, Raw},
     pack::Trigger,
     policy::{Policy, storable_key},
     request::{Attributes, Inbound},
@@ -363,26 +363,38 @@ impl Invalid {
         request: &Inbound,
         key: Option<String>,
     ) -> Quarantined {
-        let secret = policy.verify.token_place();
-        let is_secret_header = |name: &http::HeaderName| {
-            ["authorization", "proxy-authorization", "cookie"].contains(&name.as_str())
-                || matches!(secret, Some(signature::Place::Header(secret)) if secret == name)
-        };
-        let headers = request.headers.iter().filter(|(name, _)| !is_secret_header(name));
-        let headers: Vec<Value> = headers
-            .map(|(name, line)| json!([name.as_str(), String::from_utf8_lossy(line.as_bytes())]))
-            .collect();
+        let Raw { path, query, headers, body } = raw(policy, request);
+        let (id, trigger_ref) = (Uuid::now_v7(), trigger.reference.clone());
         Quarantined {
-            id: Uuid::now_v7(),
-            trigger_ref: trigger.reference.clone(),
+            id,
+            trigger_ref,
             cause: self.outcome,
             detail: self.detail,
-            // The last part of the path is the endpoint's key.
-            path: request.path.rsplit_once('/').map_or_else(String::new, |(path, _)| format!("{path}/…")),
-            query: request.query.clone().filter(|_| !matches!(secret, Some(signature::Place::Query(_)))),
-            headers: Value::Array(headers).to_string(),
-            body: request.body.clone(),
+            path,
+            query,
+            headers,
+            body,
             key,
         }
+    }
+}
+
+/// A request as it is kept: all of it but its credentials.
+pub(super) fn raw(policy: &Policy, request: &Inbound) -> Raw {
+    let secret = policy.verify.token_place();
+    let is_secret_header = |name: &http::HeaderName| {
+        ["authorization", "proxy-authorization", "cookie"].contains(&name.as_str())
+            || matches!(secret, Some(signature::Place::Header(secret)) if secret == name)
+    };
+    let headers = request.headers.iter().filter(|(name, _)| !is_secret_header(name));
+    let headers: Vec<Value> = headers
+        .map(|(name, line)| json!([name.as_str(), String::from_utf8_lossy(line.as_bytes())]))
+        .collect();
+    Raw {
+        // The last part of the path is the endpoint's key.
+        path: request.path.rsplit_once('/').map_or_else(String::new, |(path, _)| format!("{path}/…")),
+        query: request.query.clone().filter(|_| !matches!(secret, Some(signature::Place::Query(_)))),
+        headers: Value::Array(headers).to_string(),
+        body: request.body.clone(),
     }
 }

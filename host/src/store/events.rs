@@ -77,6 +77,31 @@ pub async fn get(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Event
     .await
 }
 
+/// The payloads of a trigger's events that one request became, in order; `id` is one of them.
+pub async fn of_delivery(
+    db: impl PgExecutor<'_>,
+    trigger_ref: &str,
+    request_id: Uuid,
+    id: Uuid,
+) -> sqlx::Result<Vec<Json<Box<RawValue>>>> {
+    // Ids are UUIDs of version 7, whose first 48 bits are milliseconds: those of one delivery are made within a minute.
+    let near = |ms: i128| {
+        let moved = (i128::from_be_bytes(*id.as_bytes()) >> 80) + ms;
+        Uuid::from_u128(u128::try_from(moved.clamp(0, (1 << 48) - 1)).unwrap_or_default() << 80)
+    };
+    sqlx::query_scalar!(
+        r#"select payload as "payload: Json<Box<RawValue>>" from hookpack.event
+           where trigger_ref = $1 and id > $2 and id < $3 and metadata->>'request_id' = $4
+           order by id"#,
+        trigger_ref,
+        near(-60_000),
+        near(60_000),
+        request_id.to_string(),
+    )
+    .fetch_all(db)
+    .await
+}
+
 /// The events that a request became, in order. It reads the whole table: for a demo's.
 pub async fn of_request(db: impl PgExecutor<'_>, request_id: Uuid) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(

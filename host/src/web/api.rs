@@ -5,6 +5,7 @@ pub(super) mod events;
 pub(super) mod master_key;
 pub(super) mod packs;
 pub(super) mod quarantine;
+pub(super) mod remap;
 pub(super) mod requests;
 pub(super) mod secrets;
 pub(super) mod stats;
