@@ -1,6 +1,7 @@
 //! JSON Schemas of a pack: inline or in its `schemas/`, with every `$ref` kept inside the pack.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
@@ -26,6 +27,8 @@ pub(super) struct Schemas<'a> {
     documents: Documents,
     /// A fault in a file is told there, not at each `$ref` to it.
     sound: bool,
+    /// What is compiled already, by the folder that it stands in and its text: triggers often share one file's schema.
+    compiled: RefCell<HashMap<(String, String), Schema>>,
 }
 
 impl<'a> Schemas<'a> {
@@ -40,7 +43,7 @@ impl<'a> Schemas<'a> {
         }
         let documents = nodes.iter().map(|(file, node)| (format!("{BASE}{file}"), node.to_json()));
         let documents = Documents(Arc::new(documents.collect::<HashMap<_, _>>()));
-        let mut schemas = Self { files, limits, documents, sound: true };
+        let mut schemas = Self { files, limits, documents, sound: true, compiled: RefCell::default() };
         for (file, node) in &nodes {
             schemas.compile(node, file, report);
         }
@@ -77,8 +80,17 @@ impl<'a> Schemas<'a> {
             report.fault(&node.at, message, help);
             return None;
         }
+        // Another file of the same folder means the same by each `$ref`.
+        let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let key = (folder.to_owned(), document.to_string());
+        if let Some(schema) = self.compiled.borrow().get(&key) {
+            return Some(schema.clone());
+        }
         match Schema::compile(&document, file, &self.documents, self.limits.regex_bytes_max) {
-            Ok(schema) => Some(schema),
+            Ok(schema) => {
+                self.compiled.borrow_mut().insert(key, schema.clone());
+                Some(schema)
+            }
             Err(_) if !self.sound => None,
             Err(invalid) => {
                 tell(node, &invalid, report);
