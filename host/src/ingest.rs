@@ -17,8 +17,11 @@ use tokio::{
     time::timeout_at,
 };
 
-pub use self::settle::{Again, settle_kept};
 use self::writer::Writer;
+pub use self::{
+    settle::{Again, settle_kept},
+    writer::is_refusal,
+};
 use crate::{
     clock::Clock,
     config::Config,

@@ -178,7 +178,7 @@ async fn story(
 ) -> Result<Ended, Refusal> {
     let registry = host.registry.load_full();
     let Some(endpoint) = registry.endpoint(key) else {
-        log.headers = host.config.log_headers.then(|| headers::logged(&head.headers, None));
+        log.headers = host.config.log_headers.then(|| headers::logged(&head.headers, head.uri.path(), None));
         log.trigger_ref = registry.refused(key).map(str::to_owned);
         return Err(if log.trigger_ref.is_some() { Refusal::pack_refused() } else { Refusal::unknown_key() });
     };
@@ -209,7 +209,7 @@ async fn pass(
     let mut request = inbound(log, head);
     let passed = check(course, endpoint, &mut request, body, log, steps).await;
     if course.host.config.log_headers && !matches!(passed, Ok(Passed::Deliverable(_))) {
-        log.headers = Some(headers::logged(&request.headers, Some(endpoint.target.policy())));
+        log.headers = Some(headers::logged(&request.headers, &request.path, Some(endpoint.target.policy())));
     }
     passed
 }

@@ -100,7 +100,6 @@ impl Running {
         let database = Database::open(&config, environment).await?;
         let pool = database.pool().await?;
         store::migrate(&pool).await?;
-        events::adopt(&pool).await?;
         admit(&pool, admin_token.get(), &config, &clock).await?;
 
         let cache =

@@ -122,12 +122,32 @@ pub async fn migrate(pool: &PgPool) -> Result<()> {
             "making the schema `hookpack`; it needs CREATE on the database, or a schema made for it",
         )?;
     }
-    sqlx::query("set search_path to hookpack").execute(&mut *connection).await?;
-    let migrated =
-        MIGRATIONS.run(&mut *connection).await.context("the database's schema can't be brought up to date");
+    // A large table, or another host that is at it, takes as long as it takes.
+    for setting in ["set search_path to hookpack", "set statement_timeout = 0"] {
+        sqlx::query(setting).execute(&mut *connection).await?;
+    }
+    let migrated = async {
+        MIGRATIONS
+            .run(&mut *connection)
+            .await
+            .context("the database's schema can't be brought up to date")?;
+        adopt(&mut connection).await.context("taking over events of another server")
+    }
+    .await;
     // This connection's search path is changed: nobody else may get it.
     connection.close().await.ok();
     migrated
+}
+
+/// Takes events over that were copied from another server, once, before anything is stored beside them.
+async fn adopt(connection: &mut sqlx::PgConnection) -> Result<()> {
+    const ROWS: i64 = 10_000;
+    if !events::are_foreign(&mut *connection).await? {
+        return Ok(());
+    }
+    tracing::info!("events were copied from another server: they become older than all that is stored here");
+    while events::adopt(&mut *connection, ROWS).await? > 0 {}
+    Ok(())
 }
 
 /// Text as a text column can hold it: Postgres knows no NUL.

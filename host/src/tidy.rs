@@ -31,21 +31,39 @@ pub async fn run(host: Arc<Host>) {
 }
 
 async fn go_on_summing_up(host: &Host) {
+    let mut failed = false;
     loop {
         sleep(SUM_INTERVAL).await;
-        if let Err(error) = sum_up(host).await {
-            tracing::debug!(%error, "counts can't be summed up now");
+        let summed = sum_up(host).await;
+        // Said once: it may stay so for long.
+        if let Err(error) = &summed
+            && !failed
+        {
+            tracing::warn!(%error, "counts can't be summed up: their table grows");
         }
+        failed = summed.is_err();
     }
 }
 
 async fn go_on_forgetting(host: &Host) {
+    let mut failed = false;
     loop {
         sleep(FORGET_INTERVAL).await;
-        if let Err(error) = forget(host).await {
-            tracing::debug!(%error, "old rows can't be forgotten now");
+        let forgotten = forget(host).await;
+        if let Err(Stuck { kept, error }) = &forgotten
+            && !failed
+        {
+            tracing::warn!(what = ?kept, %error, "what is too old can't be forgotten: its table grows");
         }
+        failed = forgotten.is_err();
     }
+}
+
+/// What could not be cleared, and why.
+#[derive(Debug)]
+pub struct Stuck {
+    kept: Kept,
+    error: sqlx::Error,
 }
 
 /// Folds what was counted since the last time.
@@ -80,8 +98,9 @@ enum Kept {
     Secrets,
 }
 
-/// Deletes every row whose time is over.
-pub async fn forget(host: &Host) -> sqlx::Result<()> {
+/// Deletes every row whose time is over; where one table can't be cleared the others are, and it is told.
+pub async fn forget(host: &Host) -> Result<(), Stuck> {
+    let mut stuck = Ok(());
     let (config, now) = (&host.config, host.clock.now());
     let ago = |days: Option<NonZeroU32>| Some(now - time::Duration::days(days?.get().into()));
     for (kept, before) in [
@@ -95,12 +114,13 @@ pub async fn forget(host: &Host) -> sqlx::Result<()> {
         (Kept::Secrets, Some(now)),
     ] {
         let Some(before) = before else { continue };
-        let rows = forget_all(host, kept, before).await?;
-        if rows > 0 {
-            tracing::info!(what = ?kept, rows, "what was too old is forgotten");
+        match forget_all(host, kept, before).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(what = ?kept, rows, "what was too old is forgotten"),
+            Err(error) => stuck = stuck.and(Err(Stuck { kept, error })),
         }
     }
-    Ok(())
+    stuck
 }
 
 async fn forget_all(host: &Host, kept: Kept, before: OffsetDateTime) -> sqlx::Result<u64> {

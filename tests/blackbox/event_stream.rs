@@ -200,6 +200,45 @@ async fn who_takes_up_again_misses_nothing_and_hears_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_up_where_nothing_has_come_yet_hears_nothing_old() {
+    let host = setup().start().await;
+    send(&host, "one.a", r#"{"n": "old"}"#).await;
+    let read = host.token("read", None).await;
+    // Once used, a token is written to no more for a minute.
+    assert_eq!(asked(&host, &read, "", None).await.status(), 200);
+    // As a heartbeat names it while nobody writes: the number of the transaction that comes next.
+    let next = "select pg_snapshot_xmax(pg_current_snapshot())::text";
+    let next: String = sqlx::query_scalar(next).fetch_one(&host.pool).await.unwrap();
+    let place = format!("{next}-00000000-0000-0000-0000-000000000000");
+    let mut reader = Reader::open(&host, &read, "", Some(&place)).await;
+    send(&host, "one.a", r#"{"n": "new"}"#).await;
+    assert_eq!(reader.payloads(1).await[0]["n"], "new");
+    drop(reader);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_is_where_its_event_is_now() {
+    let host = setup().start().await;
+    let read = host.token("read", None).await;
+    for n in 0..3 {
+        send(&host, "one.a", &format!(r#"{{"n": {n}}}"#)).await;
+    }
+    let mut reader = Reader::open(&host, &read, &format!("?after={BEGINNING}"), None).await;
+    let (id, _) = reader.next().await.unwrap();
+    drop(reader);
+    // Restored elsewhere: its events have other numbers there, below those of the place and above.
+    for number in ["1", "18446744073709551615"] {
+        let place = format!("{number}-{}", id.split_once('-').unwrap().1);
+        let mut reader = Reader::open(&host, &read, "", Some(&place)).await;
+        let numbers: Vec<_> =
+            reader.payloads(2).await.iter().map(|payload| payload["n"].to_string()).collect();
+        assert_eq!(numbers, ["1", "2"], "{place}");
+    }
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_with_its_token_and_with_its_host() {
     let host = setup().start().await;
     let made = host.ask("POST", "/api/v1/tokens", json!({"label": "brief", "scope": "read"})).await.json();

@@ -295,3 +295,121 @@ async fn a_token_replays_what_its_scope_and_its_packs_allow() {
     assert_eq!(listed["data"], json!([]));
     host.stop().await;
 }
+
+const WINDOW: &str = "idempotency: {key: $.id, window_hours: 1}";
+
+/// Every key whose time is over is forgotten, as the host does each minute.
+async fn sweep(host: &TestHost) {
+    let mut connection = host.pool.acquire().await.unwrap();
+    let now = host.clock.now();
+    hookpack::store::batch::forget_expired(&mut connection, now, 1000).await.unwrap();
+    hookpack::store::event_keys::forget_expired(&mut connection, now, 1000).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_were_stored_meanwhile_are_not_stored_again_long_after() {
+    let with_window = |text: &str| text.replace("idempotency: {key: $.id}", WINDOW);
+    let host = Setup::new(&[("one/triggers/any.yaml", &with_window(BROKEN))]).start().await;
+    let batch = async || {
+        let sent = host.http.post(host.url("one.any")).header("content-type", "application/x-ndjson");
+        sent.body("{\"id\": \"a\", \"n\": 1}\n{\"id\": \"b\", \"n\": 2}\n").send().await.unwrap().status()
+    };
+    assert_eq!(batch().await, 202);
+    change(&host, &with_window(&mended())).await;
+    assert_eq!(batch().await, 200);
+    host.clock.advance(Duration::from_hours(3));
+    sweep(&host).await;
+    let [id] = &ids(&host, "?state=open").await[..] else { panic!() };
+    assert_eq!(replay(&host, id).await["outcome"], "duplicate");
+    assert_eq!(host.events().await.len(), 2);
+    // Nothing waits any more: now they may be forgotten.
+    host.clock.advance(Duration::from_hours(9));
+    sweep(&host).await;
+    assert_eq!(host.count("select count(*) from hookpack.event_key").await, 0);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_delivery_that_was_kept_twice_is_one_event_though_its_key_has_another_holder() {
+    let with_window = |text: &str| text.replace("idempotency: {key: $.id}", WINDOW);
+    let host = Setup::new(&[("one/triggers/any.yaml", &with_window(BROKEN))]).start().await;
+    let body = r#"{"id": "a", "n": 1}"#;
+    keep(&host, body).await;
+    keep(&host, body).await;
+    let [second, first] = &ids(&host, "?state=open").await[..] else { panic!() };
+    change(&host, &with_window(&mended())).await;
+    host.clock.advance(Duration::from_hours(2));
+    // Another delivery that has the same name, long after.
+    assert_eq!(host.send("one.any", body).await.status, 200);
+    assert_eq!(replay(&host, first).await["outcome"], "accepted");
+    assert_eq!(replay(&host, second).await["outcome"], "duplicate");
+    assert_eq!(host.events().await.len(), 2);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_its_sender_sent_again_is_found_though_its_key_has_another_holder() {
+    let with_window = |text: &str| text.replace("idempotency: {key: $.id}", WINDOW);
+    let host = Setup::new(&[("one/triggers/any.yaml", &with_window(BROKEN))]).start().await;
+    let body = r#"{"id": "a", "n": 1}"#;
+    keep(&host, body).await;
+    change(&host, &with_window(&mended())).await;
+    assert_eq!(host.send("one.any", body).await.status, 200);
+    host.clock.advance(Duration::from_hours(2));
+    assert_eq!(host.send("one.any", body).await.status, 200);
+    let [id] = &ids(&host, "?state=open").await[..] else { panic!() };
+    assert_eq!(replay(&host, id).await["outcome"], "duplicate");
+    assert_eq!(host.events().await.len(), 2);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_the_database_refuses_does_not_hold_up_those_behind_it() {
+    let host = broken().await;
+    for n in ["\"poison\"", "1", "2"] {
+        keep(&host, &format!(r#"{{"id": {n}, "n": {n}}}"#)).await;
+    }
+    change(&host, &mended()).await;
+    let guard = "alter table hookpack.event add constraint mine check (payload::text not like '%poison%')";
+    sqlx::query(guard).execute(&host.pool).await.unwrap();
+    let answer = host.ask("POST", "/api/v1/quarantine/replay", json!({})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let chunk = &answer.json()["data"];
+    assert_eq!(
+        (&chunk["replayed"], &chunk["still_failing"], &chunk["left"]),
+        (&json!(2), &json!(1), &json!(0))
+    );
+    let [id] = &ids(&host, "?state=open").await[..] else { panic!() };
+    let shown = host.api(&format!("/api/v1/quarantine/{id}")).await.json()["data"].clone();
+    assert_eq!((&shown["cause"], &shown["attempts"]), (&json!("store_refused"), &json!(1)), "{shown}");
+    sqlx::query("alter table hookpack.event drop constraint mine").execute(&host.pool).await.unwrap();
+    assert_eq!(replay(&host, id).await["outcome"], "accepted");
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_the_log_nor_the_quarantine_keeps_the_key_that_a_proxy_repeats() {
+    let signed = BROKEN.replace("verify: none", "verify: {token: {header: x-proof}}, secrets: [secret]");
+    let host = Setup::new(&[("one/triggers/any.yaml", &signed)]).start().await;
+    let url = host.url("one.any");
+    let key = url.rsplit_once('/').unwrap().1.to_owned();
+    for (proof, status) in [(crate::harness::SECRET, 202), ("wrong", 401)] {
+        let sent = host.http.post(&url).header("content-type", "application/json").header("x-proof", proof);
+        let sent =
+            sent.header("x-original-uri", format!("/api/v1/webhooks/{key}?a=1")).header("referer", &url);
+        let answer = Answer::of(sent.header("x-their-token", "hush").body("{}").send().await.unwrap()).await;
+        assert_eq!(answer.status, status, "{}", answer.text);
+        host.logged(&answer).await;
+    }
+    for sql in [
+        "select headers::text from hookpack.quarantine",
+        "select headers::text from hookpack.request_log where status = 401",
+    ] {
+        let headers: String = sqlx::query_scalar(sql).fetch_one(&host.pool).await.unwrap();
+        assert!(headers.contains("/api/v1/webhooks/…?a=1") && !headers.contains(&key), "{sql}: {headers}");
+    }
+    let [id] = &ids(&host, "").await[..] else { panic!() };
+    let shown = host.api(&format!("/api/v1/quarantine/{id}")).await;
+    assert!(!shown.text.contains("hush") && shown.text.contains("x-their-token"), "{}", shown.text);
+    host.stop().await;
+}

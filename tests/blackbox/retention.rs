@@ -155,3 +155,37 @@ async fn nobody_waits_while_two_hosts_clear_away_fifty_thousand_rows() {
         host.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_a_replay_is_kept_from_the_replay_on() {
+    let mut setup = setup();
+    (setup.config.event_days, setup.config.quarantine_days) = (NonZeroU32::new(1), NonZeroU32::new(30));
+    let host = setup.start().await;
+    assert_eq!(host.send("one.any", "{}").await.status, 202);
+    host.clock.advance(Duration::from_hours(72));
+    crate::harness::write(&host.packs().join("one/triggers/any.yaml"), &TRIGGER.replace("[n]", "[]"));
+    assert_eq!(host.api_post("/api/v1/packs/reload").await.status, 200);
+    assert_eq!(host.ask("POST", "/api/v1/quarantine/replay", json!({})).await.json()["data"]["replayed"], 1);
+    tidy(&host).await;
+    assert_eq!(host.events().await.len(), 1);
+    host.clock.advance(Duration::from_hours(25));
+    tidy(&host).await;
+    assert!(host.events().await.is_empty());
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_table_that_can_t_be_cleared_keeps_no_other_from_it() {
+    let host = setup().start().await;
+    day(&host).await;
+    sqlx::query("create table mine (event_id uuid references hookpack.event)")
+        .execute(&host.pool)
+        .await
+        .unwrap();
+    sqlx::query("insert into mine select id from hookpack.event").execute(&host.pool).await.unwrap();
+    host.clock.advance(Duration::from_hours(24 * 10));
+    assert!(forget(&host.running.as_ref().unwrap().host).await.is_err());
+    let [_, _, events, audit, _] = kept(&host).await;
+    assert_eq!((events, audit), (1, 0));
+    host.stop().await;
+}

@@ -11,7 +11,7 @@ use crate::{
     store::{
         batch::{self, AnswerRow},
         event_keys::{self, Correction, Keyed},
-        kept_requests,
+        events, kept_requests,
     },
 };
 
@@ -36,10 +36,10 @@ pub(super) struct Told {
 
 /// Stores a batch of deliveries of which no two have one key: what became of each, in their order.
 pub(super) async fn settle(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::Result<Vec<Settled>> {
-    let has_more = |delivery: &&&Delivery| {
+    let has_more = |delivery: &&Delivery| {
         delivery.raw.is_some() || delivery.events.iter().any(|event| event.key.is_some())
     };
-    if deliveries.iter().find(has_more).is_none() {
+    if !deliveries.iter().any(has_more) {
         // The statement is a transaction by itself: without event keys nothing else goes over the wire.
         return settle_deliveries(db, deliveries, true).await;
     }
@@ -79,9 +79,20 @@ pub async fn settle_kept(
     let age = (now - received_at).max(time::Duration::ZERO).unsigned_abs();
     if let Some(key) = &mut delivery.key {
         let holder = batch::holder(db, &key.owner_ref, &key.key).await?;
-        // Its own, for other triggers of its pack, or that of a delivery long after it, which only has the same name.
-        key.is_held = holder
-            .is_some_and(|holder| holder.request_id == id || holder.received_at >= received_at + key.window);
+        let is_own = holder.as_ref().is_some_and(|holder| holder.request_id == id);
+        // That of a delivery long after it, which only has the same name.
+        let is_later = holder.is_some_and(|holder| holder.received_at >= received_at + key.window);
+        if let Some(event) = delivery.events.first().filter(|_| is_later && !is_own) {
+            // It says nothing of this one, which may have been stored before: by a retry, or from another copy of it.
+            let (from, until) = (received_at - key.window, received_at + key.window);
+            if let Some(first) =
+                events::under_key(&mut *db, &event.trigger_ref, &key.key, from, until).await?
+            {
+                return Ok(Again::Repeated(Some(first)));
+            }
+        }
+        // Its own: it holds the key for the other triggers of its pack.
+        key.is_held = is_own || is_later;
         key.window += age;
     }
     for event in &mut delivery.events {

@@ -414,3 +414,11 @@ impl Failure {
         }
     }
 }
+
+/// Whether the database is there and does not take this very row; else what was asked may be asked again.
+pub fn is_refusal(error: &sqlx::Error) -> bool {
+    match Failure::of(error) {
+        Failure::Data(_) | Failure::Raised(_) => true,
+        Failure::Away(_) => false,
+    }
+}

@@ -74,7 +74,18 @@ pub async fn replay(host: &Host, actor: &Actor, id: Uuid) -> Result<Replay, Deni
             let outcome = cause.word().to_owned();
             Replay { outcome, detail: Some(detail), replayed_at: None, event_id: None }
         }
-        Again::Delivers(delivery) => store(&mut transaction, *delivery, id, pack_version, now).await?,
+        Again::Delivers(delivery) => match store(&mut transaction, *delivery, id, pack_version, now).await {
+            Err(Denied::Store(error)) if ingest::is_refusal(&error) => {
+                // Nothing of it is kept but that it was tried.
+                transaction.rollback().await?;
+                transaction = host.pool.begin().await?;
+                let (cause, detail) = (Outcome::StoreRefused.word(), error.to_string());
+                let failed = Failed { at: now, pack_version, cause, detail: &detail };
+                quarantine::fail(&mut *transaction, id, failed).await?;
+                Replay { outcome: cause.to_owned(), detail: Some(detail), replayed_at: None, event_id: None }
+            }
+            stored => stored?,
+        },
     };
     let Replay { outcome, event_id, .. } = &replay;
     let detail = json!({"trigger_ref": row.trigger_ref, "outcome": outcome, "event_id": event_id});
@@ -125,8 +136,8 @@ pub async fn replay_many(
             Ok(replay) if replay.replayed_at.is_none() => progress.still_failing += 1,
             Ok(replay) if replay.outcome == Outcome::Duplicate.word() => progress.duplicates += 1,
             Ok(_) => progress.replayed += 1,
-            // Its trigger is away.
-            Err(Denied::Conflict(_)) => progress.still_failing += 1,
+            // Its trigger is away, or it waits too long for its mapper: those behind it need not.
+            Err(Denied::Conflict(_) | Denied::Busy(_)) => progress.still_failing += 1,
             // Somebody has deleted it.
             Err(Denied::NotFound(_)) => {}
             Err(error) => return Err(error),

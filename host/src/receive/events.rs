@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Limits, Refusal};
+use super::{Limits, Refusal, headers::without_key};
 use crate::{
     decode::{Payload, Place},
     mapping::{self, Given, Made},
@@ -388,7 +388,7 @@ pub(super) fn raw(policy: &Policy, request: &Inbound) -> Raw {
     };
     let headers = request.headers.iter().filter(|(name, _)| !is_secret_header(name));
     let headers: Vec<Value> = headers
-        .map(|(name, line)| json!([name.as_str(), String::from_utf8_lossy(line.as_bytes())]))
+        .map(|(name, line)| json!([name.as_str(), without_key(line.as_bytes(), &request.path)]))
         .collect();
     Raw {
         // The last part of the path is the endpoint's key.

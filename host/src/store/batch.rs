@@ -249,10 +249,11 @@ pub struct HolderRow {
     pub expires_at: OffsetDateTime,
 }
 
+/// Nobody else takes the key until the transaction ends.
 pub async fn holder(db: &mut PgConnection, owner_ref: &str, key: &str) -> sqlx::Result<Option<HolderRow>> {
     sqlx::query_as!(
         HolderRow,
-        "select request_id, received_at, expires_at from hookpack.delivery where owner_ref = $1 and key = $2",
+        "select request_id, received_at, expires_at from hookpack.delivery where owner_ref = $1 and key = $2 for update",
         owner_ref,
         key,
     )

@@ -170,12 +170,16 @@ pub async fn correct(
     Ok(())
 }
 
-/// Forgets keys whose window is over, a bounded number at a time; how many it were.
+/// Forgets keys whose window is over, a bounded number at a time; how many it were. While a request of their trigger waits
+/// in quarantine it may be one that has members of these keys.
 pub async fn forget_expired(db: &mut PgConnection, now: OffsetDateTime, most: i64) -> sqlx::Result<u64> {
     let forgotten = sqlx::query!(
         "delete from hookpack.event_key where (trigger_ref, key) in
-           (select trigger_ref, key from hookpack.event_key where expires_at <= $1
-            order by expires_at limit $2 for update skip locked)",
+           (select trigger_ref, key from hookpack.event_key k
+            where expires_at <= $1
+              and not exists (select from hookpack.quarantine q
+                              where q.trigger_ref = k.trigger_ref and q.replayed_at is null)
+            order by expires_at limit $2 for update of k skip locked)",
         now,
         most,
     );

@@ -102,6 +102,28 @@ pub async fn of_delivery(
     .await
 }
 
+/// The first event of a trigger that was stored under a delivery's key and received in this time; it looks at all of the
+/// trigger's since then.
+pub async fn under_key(
+    db: impl PgExecutor<'_>,
+    trigger_ref: &str,
+    key: &str,
+    from: OffsetDateTime,
+    until: OffsetDateTime,
+) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!(
+        "select id from hookpack.event
+         where trigger_ref = $1 and idempotency_key = $2 and received_at > $3 and received_at < $4
+         order by id limit 1",
+        trigger_ref,
+        key,
+        from,
+        until,
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// The events that a request became, in order. It reads the whole table: for a demo's.
 pub async fn of_request(db: impl PgExecutor<'_>, request_id: Uuid) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
@@ -130,28 +152,47 @@ pub struct Place {
     pub id: Uuid,
 }
 
-/// Where to begin: after this place, or with what is to come. A place that no transaction has reached is of another
-/// server, from which the events were copied: they come before all that was stored here.
+/// Where to begin: after this place, or with what is to come.
+///
+/// A place is where its event stands now: copied to another server, it may stand elsewhere than it did. Where the event is
+/// gone its number counts; one that no transaction has reached is of another server, whose events come before all that was
+/// stored here. The place of a reader that has heard of no event yet is the next number at most.
 pub async fn place(db: impl PgExecutor<'_>, after: Option<Place>) -> sqlx::Result<Place> {
     let row = sqlx::query!(
         r#"select pg_snapshot_xmin(pg_current_snapshot())::text as "oldest!",
-                  pg_snapshot_xmax(pg_current_snapshot())::text as "next!""#
+                  pg_snapshot_xmax(pg_current_snapshot())::text as "next!",
+                  (select written_in::text from hookpack.event where id = $1) as found"#,
+        after.map(|place| place.id),
     )
     .fetch_one(db)
     .await?;
-    let next = number(&row.next)?;
-    Ok(match after {
-        Some(place) if place.written_in >= next => Place { written_in: 0, ..place },
-        Some(place) => place,
-        None => Place { written_in: number(&row.oldest)?, id: Uuid::nil() },
+    let (next, found) = (number(&row.next)?, row.found.as_deref().map(number).transpose()?);
+    let is_foreign =
+        |place: Place| place.written_in > next || (place.written_in == next && !place.id.is_nil());
+    Ok(match (after, found) {
+        (Some(place), Some(written_in)) => Place { written_in, ..place },
+        (Some(place), None) if is_foreign(place) => Place { written_in: 0, ..place },
+        (Some(place), None) => place,
+        (None, _) => Place { written_in: number(&row.oldest)?, id: Uuid::nil() },
     })
 }
 
-/// Events that were copied from another server, with numbers that are still to come here, are older than all that is
-/// stored from now on.
-pub async fn adopt(db: impl PgExecutor<'_>) -> sqlx::Result<u64> {
+/// Whether events were copied from another server: their numbers are still to come here.
+pub async fn are_foreign(db: impl PgExecutor<'_>) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from hookpack.event where written_in >= pg_snapshot_xmax(pg_current_snapshot())) as "foreign!""#
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Makes copied events older than all that is stored from now on, a bounded number at a time; how many. The highest
+/// numbers go last: where this is broken off, the rest is still seen to be foreign.
+pub async fn adopt(db: impl PgExecutor<'_>, most: i64) -> sqlx::Result<u64> {
     let adopted = sqlx::query!(
-        "update hookpack.event set written_in = '0' where written_in >= pg_snapshot_xmax(pg_current_snapshot())"
+        "update hookpack.event set written_in = '0' where id in
+           (select id from hookpack.event where written_in > '0' order by written_in, id limit $1)",
+        most,
     );
     Ok(adopted.execute(db).await?.rows_affected())
 }
@@ -172,7 +213,7 @@ pub struct PlacedRow {
     pub event: Option<EventRow>,
 }
 
-/// Places in one page; and how much may come before its last event, in bytes as they are stored.
+/// Places in one page; and how much may come before its last event, in bytes of text.
 const PAGE_PLACES: i64 = 200;
 const PAGE_BYTES: i64 = 1 << 20;
 
@@ -190,7 +231,7 @@ pub async fn after(db: impl PgExecutor<'_>, place: Place, asked: &Asked) -> sqlx
                             else coalesce(hookpack.jsonb_of(payload) @> $6, false) end as is_asked_for
              from page
            ), sized as (
-             select *, sum(case when is_asked_for then pg_column_size(payload) + pg_column_size(metadata) else 0 end)
+             select *, sum(case when is_asked_for then octet_length(payload::text) + octet_length(metadata::text) else 0 end)
                          over (order by written_in, id rows between unbounded preceding and 1 preceding) as bytes_before
              from looked
            )
@@ -236,10 +277,14 @@ fn number(text: &str) -> sqlx::Result<u64> {
 
 /// Forgets events from before, the oldest first and a bounded number at a time; how many.
 pub async fn forget(db: impl PgExecutor<'_>, before: OffsetDateTime, most: i64) -> sqlx::Result<u64> {
-    // Ids are in the order of time: if one of the oldest is to go it is among the first of them.
+    // Ids are in the order of time: if one of the oldest is to go it is among the first of them. What was replayed lately
+    // was received long before, and nobody has had the time to see it.
     let forgotten = sqlx::query!(
         "delete from hookpack.event where id in
-           (select id from (select id, received_at from hookpack.event order by id limit $2) oldest where received_at < $1)",
+           (select id from (select id, received_at, metadata from hookpack.event order by id limit $2) oldest
+            where received_at < $1
+              and not exists (select from hookpack.quarantine q
+                              where q.request_id = (metadata->>'request_id')::uuid and q.replayed_at >= $1))",
         before,
         most,
     );

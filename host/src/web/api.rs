@@ -27,6 +27,7 @@ use utoipa::{
 use uuid::Uuid;
 
 use super::error::{ApiError, Problem};
+use crate::model::is_secret_header;
 
 /// `{"data": …}`: what wraps every success. Serialised as it is, so that a stored payload keeps its digits.
 #[derive(Debug, Serialize, ToSchema)]
@@ -65,10 +66,11 @@ fn moment(text: Option<&String>, name: &str) -> Result<Option<OffsetDateTime>, A
     text.map(parse).transpose()
 }
 
-/// Header lines by their names.
+/// Header lines by their names, secrets hidden.
 fn by_name(headers: Vec<(String, String)>) -> BTreeMap<String, Vec<String>> {
     let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, line) in headers {
+        let line = if is_secret_header(&name) { "…".to_owned() } else { line };
         names.entry(name).or_default().push(line);
     }
     names
