@@ -15,7 +15,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::spawn_blocking,
     time::timeout,
 };
@@ -40,6 +40,8 @@ use crate::{
 
 /// A database that takes longer to say a word can't be counted on.
 const READY_WAIT: Duration = Duration::from_secs(2);
+/// Searches at a time: half of the pool's connections.
+pub const SEARCHES: usize = 5;
 /// For what operators changed to be read.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(20);
 
@@ -74,6 +76,8 @@ pub struct Host {
     pub stopping: AtomicBool,
     /// How the packs folder is kept an eye on.
     pub watching: ArcSwap<Watching>,
+    /// Searches take turns at connections: tokens, rate limits and readiness need some, too.
+    pub searches: Semaphore,
     /// Asks for a full look at the packs folder, and hears when it is done.
     pub looks: mpsc::Sender<oneshot::Sender<()>>,
     /// Held while secrets are looked up and put in place: of two who do, the later one knows the newer packs.

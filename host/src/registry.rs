@@ -244,8 +244,8 @@ impl Registry {
     pub fn secret_users(&self) -> HashMap<String, Vec<String>> {
         let mut users: HashMap<String, Vec<String>> = HashMap::new();
         for (owner_ref, policy) in self.policies() {
-            for name in &policy.secrets {
-                users.entry(name.clone()).or_default().push(owner_ref.to_owned());
+            for name in policy.secret_names() {
+                users.entry(name.to_owned()).or_default().push(owner_ref.to_owned());
             }
         }
         users

@@ -15,7 +15,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use sqlx::PgPool;
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
     time::{interval, sleep, timeout},
 };
@@ -141,6 +141,7 @@ impl Running {
             stopping: AtomicBool::new(false),
             watching: ArcSwap::default(),
             looks,
+            searches: Semaphore::new(host::SEARCHES),
             refreshing: Mutex::default(),
             loading_secrets: tokio::sync::Mutex::default(),
             rebuilding: tokio::sync::Mutex::default(),

@@ -186,3 +186,46 @@ async fn a_refused_request_is_shown_in_full_and_none_of_its_secrets() {
     assert_eq!(shown.json()["data"]["headers"]["x-secret"], json!(["…"]), "{}", shown.text);
     host.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_that_take_long_leave_room_for_everything_else() {
+    let host = two_packs().await;
+    let read = host.token("read", None).await;
+    assert_eq!(host.ask_as(&read, "GET", "/api/v1/packs", Value::Null).await.status, 200);
+    // Nobody can read the events until this ends.
+    let mut lock = host.pool.begin().await.unwrap();
+    sqlx::query("lock table hookpack.event in access exclusive mode").execute(&mut *lock).await.unwrap();
+    let searches = (0..20).map(|_| host.ask_as(&read, "GET", "/api/v1/events?contains=%7B%7D", Value::Null));
+    let searches = futures_util::future::join_all(searches);
+    let others = async {
+        crate::harness::eventually("searches that wait", async || {
+            let sql = "select count(*) from pg_stat_activity where datname = current_database()
+                       and wait_event_type = 'Lock' and query like '%hookpack.event%'";
+            (host.count(sql).await >= 5).then_some(())
+        })
+        .await;
+        assert_eq!(host.api("/readyz").await.status, 200);
+        assert_eq!(host.ask_as(&read, "GET", "/api/v1/triggers", Value::Null).await.status, 200);
+        lock.rollback().await.unwrap();
+    };
+    let (answers, ()) = tokio::join!(searches, others);
+    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_word_that_nobody_knows_is_no_filter() {
+    let host = two_packs().await;
+    for (path, told) in [
+        ("/api/v1/events?triger=one.any", "unknown field `triger`"),
+        ("/api/v1/requests?outcome=acepted", "did you mean `accepted`"),
+        ("/api/v1/quarantine?cause=schema", "known here"),
+        ("/api/v1/stats?since=yesterday", "or a day"),
+    ] {
+        let answer = host.api(path).await;
+        assert_eq!(answer.status, 400, "{path}: {}", answer.text);
+        assert!(answer.text.contains(told), "{path}: {}", answer.text);
+    }
+    assert_eq!(host.api("/api/v1/stats?since=2026-11-22").await.status, 200);
+    host.stop().await;
+}

@@ -78,7 +78,9 @@ impl Client {
             })?;
             text.trim().to_owned()
         };
-        Ok(Self { http: http()?, url: args.url.trim_end_matches('/').to_owned(), token })
+        let url = args.url.trim_end_matches('/');
+        let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+        Ok(Self { http: http()?, url, token })
     }
 
     /// Where the host is.
@@ -121,14 +123,18 @@ impl Client {
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
         if error.is_connect() {
-            anyhow!(
-                "no host answers at {}: start one with `hookpack serve`, or name another with --url",
-                self.url
-            )
+            Unreachable { url: self.url.clone() }.into()
         } else {
             anyhow!("asking {}: {error}", self.url)
         }
     }
+}
+
+/// Nobody listens there, for now at least.
+#[derive(Debug, thiserror::Error)]
+#[error("no host answers at {url}: start one with `hookpack serve`, or name another with --url")]
+pub(super) struct Unreachable {
+    url: String,
 }
 
 /// What a problem says, with every error that it lists.

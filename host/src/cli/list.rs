@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Output, Setup,
-    client::{AskArgs, Client},
+    client::{AskArgs, Client, Unreachable},
     output,
 };
 use crate::pack::diagnostics::Fault;
@@ -206,6 +206,7 @@ pub(super) async fn requests(setup: &Setup, args: RequestsArgs) -> Result<ExitCo
     let row = |request: &Value| {
         vec![
             text(&request["received_at"]),
+            text(&request["id"]),
             text(&request["trigger_ref"]),
             text(&request["source_ip"]),
             text(&request["status"]),
@@ -213,7 +214,7 @@ pub(super) async fn requests(setup: &Setup, args: RequestsArgs) -> Result<ExitCo
             output::clipped(&text(&request["detail"]), 100),
         ]
     };
-    let head = ["RECEIVED", "TRIGGER", "FROM", "STATUS", "OUTCOME", "DETAIL"];
+    let head = ["RECEIVED", "ID", "TRIGGER", "FROM", "STATUS", "OUTCOME", "DETAIL"];
     show(setup, "/requests", query, args.rows, &head, row).await
 }
 
@@ -260,7 +261,21 @@ pub(super) async fn show(
             }
         }
         sleep(Duration::from_secs(1)).await;
-        answer = client.get(path, &first(500)).await?;
+        // A host that restarts is waited for.
+        let mut told = false;
+        answer = loop {
+            match client.get(path, &first(500)).await {
+                Ok(answer) => break answer,
+                Err(error) if error.downcast_ref::<Unreachable>().is_some() => {
+                    if !told {
+                        output::note(&format!("{error}; waiting for it"));
+                    }
+                    told = true;
+                    sleep(Duration::from_secs(1)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        };
     }
 }
 

@@ -100,6 +100,9 @@ fn tell_rotated(answer: &Value) {
 
 fn told(set: &Value) -> String {
     let (name, version) = (text(&set["name"]), &set["version"]);
+    if set["used_by"].as_array().is_some_and(Vec::is_empty) {
+        output::note(&format!("no policy names `{name}`: `hookpack secret list` has those that do"));
+    }
     match set["old_until"].as_str() {
         Some(until) => format!("{name}: version {version} counts, the ones before it until {until}"),
         None => format!("{name}: version {version} counts"),

@@ -105,9 +105,16 @@ fn resource(pack: &Pack, reference: &str) -> String {
 /// The webhook's URL; a dry run needs none that is open.
 async fn url(client: &Client, resource: &str, reference: &str, dry_run: bool) -> Result<String> {
     let answer = client.get(&format!("{resource}/webhooks"), &[]).await?;
-    let url = answer["data"]["webhook_url"].as_str().map(str::to_owned);
+    let webhook = &answer["data"];
+    let url = webhook["webhook_url"].as_str().map(str::to_owned);
     let url = url.or_else(|| dry_run.then(|| format!("{}/api/v1/webhooks/dry-run", client.url())));
-    url.ok_or_else(|| anyhow!("{reference} has no URL on that host: its webhook is not enabled"))
+    url.ok_or_else(|| match webhook["webhook_enabled"].as_bool() {
+        Some(true) => anyhow!(
+            "the URL of {reference} is not shown: that takes a token with the scope `write`, and on the host the master \
+             key that sealed it"
+        ),
+        _ => anyhow!("{reference} has no URL on that host: its webhook is not enabled"),
+    })
 }
 
 fn find_case(config: &Config, pack: &Pack, reference: &str, name: Option<&str>) -> Result<cases::Case> {

@@ -15,11 +15,12 @@ pub(super) mod trial;
 pub(super) mod triggers;
 pub(super) mod webhooks;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::Json;
 use serde::Serialize;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+use tokio::{sync::SemaphorePermit, time::timeout};
 use utoipa::{
     IntoResponses, PartialSchema, ToSchema,
     openapi::{Content, RefOr, Response, ResponseBuilder},
@@ -27,7 +28,11 @@ use utoipa::{
 use uuid::Uuid;
 
 use super::error::{ApiError, Problem};
-use crate::model::is_secret_header;
+use crate::{
+    host::Host,
+    model::{Outcome, is_secret_header},
+    pack::diagnostics::suggestion,
+};
 
 /// `{"data": …}`: what wraps every success. Serialised as it is, so that a stored payload keeps its digits.
 #[derive(Debug, Serialize, ToSchema)]
@@ -51,16 +56,35 @@ fn page<T>(data: Vec<T>, last: Option<Uuid>, limit: i64) -> Json<Page<T>> {
     Json(Page { data, next_cursor: last.filter(|_| full) })
 }
 
+/// For what may look at many rows: a turn at the database, held until it is done.
+async fn turn(host: &Host) -> Result<SemaphorePermit<'_>, ApiError> {
+    let turn = timeout(TURN_WAIT, host.searches.acquire()).await;
+    let busy = || ApiError::Unavailable("Too many searches are under way: try again.".to_owned());
+    turn.ok().and_then(Result::ok).ok_or_else(busy)
+}
+
+/// How long a search waits for its turn; then 503.
+const TURN_WAIT: Duration = Duration::from_secs(10);
+
 /// 1 to 500 rows; 50 unless told.
 fn limit(asked: Option<i64>) -> i64 {
     asked.unwrap_or(50).clamp(1, 500)
 }
 
+/// A word that a filter names must be one that there is.
+fn outcome(word: Option<&str>, name: &str) -> Result<(), ApiError> {
+    let Some(word) = word.filter(|word| Outcome::from_word(word).is_none()) else { return Ok(()) };
+    let known = Outcome::ALL.map(Outcome::word);
+    Err(ApiError::BadRequest(format!("`{name}`: there is no `{word}`; {}", suggestion(word, &known))))
+}
+
+/// RFC 3339, or a day in UTC.
 fn moment(text: Option<&String>, name: &str) -> Result<Option<OffsetDateTime>, ApiError> {
     let parse = |text: &String| {
+        let whole = if text.contains('T') { text.clone() } else { format!("{text}T00:00:00Z") };
         let at =
-            OffsetDateTime::parse(text, &Rfc3339).ok().and_then(|at| at.checked_to_offset(UtcOffset::UTC));
-        let told = || format!("`{name}` must be an RFC 3339 time, such as 2026-11-22T10:00:00Z.");
+            OffsetDateTime::parse(&whole, &Rfc3339).ok().and_then(|at| at.checked_to_offset(UtcOffset::UTC));
+        let told = || format!("`{name}` must be an RFC 3339 time, such as 2026-11-22T10:00:00Z, or a day.");
         at.ok_or_else(|| ApiError::BadRequest(told()))
     };
     text.map(parse).transpose()

@@ -83,7 +83,7 @@ impl Who {
         let (token_hash, now) = (secret::hash(token.trim()), host.clock.now());
         let Some(row) = tokens::find(&host.pool, &token_hash, now).await? else {
             host.limits.token_failed(source_ip);
-            return Err(ApiError::Unauthorized);
+            return Err(ApiError::UnknownToken);
         };
         if row.last_used_at.is_none_or(|at| now - at >= USE_NOTED_EVERY) {
             tokens::used(&host.pool, row.id, now).await?;

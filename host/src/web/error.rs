@@ -15,7 +15,10 @@ use crate::{limits::Over, operate::Denied, pack::diagnostics::Fault, receive};
 /// Why a call of the management API failed.
 #[derive(Debug)]
 pub(super) enum ApiError {
+    /// There is no token.
     Unauthorized,
+    /// There is one, and it is none.
+    UnknownToken,
     Forbidden(String),
     NotFound(String),
     BadRequest(String),
@@ -111,6 +114,10 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, detail, errors) = match self {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "A bearer token is needed.".to_owned(), vec![]),
+            Self::UnknownToken => {
+                let told = "This token is not known: it was revoked, has expired, or never was one.";
+                (StatusCode::UNAUTHORIZED, told.to_owned(), vec![])
+            }
             Self::Forbidden(reason) => (StatusCode::FORBIDDEN, reason, vec![]),
             Self::NotFound(what) => (StatusCode::NOT_FOUND, format!("There is no {what}."), vec![]),
             Self::BadRequest(reason) => (StatusCode::BAD_REQUEST, reason, vec![]),

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{Failures, Page, limit, moment, page};
+use super::{Failures, Page, limit, moment, page, turn};
 use crate::{
     host::Host,
     store::audit::{self, AuditRow, Filter},
@@ -22,6 +22,7 @@ use crate::{
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(in crate::web) struct Wanted {
     /// What it was done to: a ref, a name, an id.
     subject: Option<String>,
@@ -73,6 +74,7 @@ pub(in crate::web) async fn list(
         before: wanted.cursor,
         limit: limit(wanted.limit),
     };
+    let _turn = turn(&host).await?;
     let rows = audit::list(&host.pool, &filter).await?;
     let last = rows.last().map(|row| row.id);
     Ok(page(rows.into_iter().map(Entry::from).collect(), last, filter.limit))

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{Data, Failures, Page, data, limit, moment, page};
+use super::{Data, Failures, Page, data, limit, moment, page, turn};
 use crate::{
     host::Host,
     store::events::{self, EventRow, Filter},
@@ -22,6 +22,7 @@ use crate::{
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(in crate::web) struct Wanted {
     /// Of this trigger only.
     trigger: Option<String>,
@@ -92,6 +93,7 @@ pub(in crate::web) async fn list(
         pack_refs: caller.who.pack_refs,
         limit: limit(asked.limit),
     };
+    let _turn = turn(&host).await?;
     let rows = events::list(&host.pool, &filter).await.map_err(not_listed)?;
     let last = rows.last().map(|row| row.id);
     Ok(page(rows.into_iter().map(Event::from).collect(), last, filter.limit))

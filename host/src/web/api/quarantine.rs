@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{Data, Failures, Page, by_name, data, limit, moment, page};
+use super::{Data, Failures, Page, by_name, data, limit, moment, outcome, page, turn};
 use crate::{
     host::Host,
     operate::quarantine::{self, Progress},
@@ -23,6 +23,7 @@ use crate::{
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(in crate::web) struct Wanted {
     /// Kept for this trigger only.
     trigger: Option<String>,
@@ -145,6 +146,7 @@ pub(in crate::web) async fn list(
     State(host): State<Arc<Host>>,
     Asked(asked): Asked<Wanted>,
 ) -> Result<Json<Page<Kept>>, ApiError> {
+    outcome(asked.cause.as_deref(), "cause")?;
     let filter = Filter {
         since: moment(asked.since.as_ref(), "since")?,
         until: moment(asked.until.as_ref(), "until")?,
@@ -154,6 +156,7 @@ pub(in crate::web) async fn list(
         pack_refs: caller.who.pack_refs,
     };
     let most = limit(asked.limit);
+    let _turn = turn(&host).await?;
     let rows = listed(&host.pool, &filter, asked.cursor, most).await?;
     let last = rows.last().map(|row| row.id);
     Ok(page(rows.into_iter().map(Kept::from).collect(), last, most))
@@ -197,6 +200,7 @@ pub(in crate::web) async fn replay_many(
     Sent(many): Sent<Many>,
 ) -> Result<Json<Data<Chunk>>, ApiError> {
     let actor = caller.who.actor();
+    outcome(many.cause.as_deref(), "cause")?;
     let filter = Filter {
         since: moment(many.since.as_ref(), "since")?,
         until: moment(many.until.as_ref(), "until")?,

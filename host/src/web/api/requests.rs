@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{Data, Failures, Page, by_name, data, limit, moment, page};
+use super::{Data, Failures, Page, by_name, data, limit, moment, outcome, page, turn};
 use crate::{
     host::Host,
     store::requests::{self, Filter, RequestRow},
@@ -21,6 +21,7 @@ use crate::{
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(in crate::web) struct Wanted {
     /// To this trigger, or pack's endpoint, only.
     trigger: Option<String>,
@@ -100,6 +101,7 @@ pub(in crate::web) async fn list(
     State(host): State<Arc<Host>>,
     Asked(asked): Asked<Wanted>,
 ) -> Result<Json<Page<Request>>, ApiError> {
+    outcome(asked.outcome.as_deref(), "outcome")?;
     let filter = Filter {
         since: moment(asked.since.as_ref(), "since")?,
         until: moment(asked.until.as_ref(), "until")?,
@@ -110,6 +112,7 @@ pub(in crate::web) async fn list(
         pack_refs: caller.who.pack_refs,
         limit: limit(asked.limit),
     };
+    let _turn = turn(&host).await?;
     let rows = requests::list(&host.pool, &filter).await?;
     let last = rows.last().map(|row| row.id);
     Ok(page(rows.into_iter().map(Request::from).collect(), last, filter.limit))

@@ -77,6 +77,8 @@ pub(in crate::web) struct SetSecret {
     /// Until when the versions before it count; null: they don't.
     #[serde(with = "time::serde::rfc3339::option")]
     old_until: Option<OffsetDateTime>,
+    /// Triggers and packs whose policies name it; none: is that its name?
+    used_by: Vec<String>,
 }
 
 /// A value that has been made up.
@@ -88,6 +90,8 @@ pub(in crate::web) struct RotatedSecret {
     value: String,
     #[serde(with = "time::serde::rfc3339::option")]
     old_until: Option<OffsetDateTime>,
+    /// Triggers and packs whose policies name it; none: is that its name?
+    used_by: Vec<String>,
 }
 
 const fn a_day() -> u32 {
@@ -123,7 +127,8 @@ pub(in crate::web) async fn put(
     caller.who.needs_all_packs()?;
     let (value, grace) = (SecretValue::new(value.get()), Duration::seconds(grace_seconds.into()));
     let Set { version, old_until } = secrets::set(&host, &caller.who.actor(), &name, &value, grace).await?;
-    Ok(data(SetSecret { name, version, old_until }))
+    let used_by = used_by(&host, &name);
+    Ok(data(SetSecret { name, version, old_until, used_by }))
 }
 
 /// Makes a value up, in the form that its policies want, and shows it, once.
@@ -140,7 +145,8 @@ pub(in crate::web) async fn rotate(
     let (value, Set { version, old_until }) =
         secrets::rotate(&host, &caller.who.actor(), &name, grace).await?;
     let value = String::from_utf8_lossy(value.bytes()).into_owned();
-    Ok(data(RotatedSecret { name, version, value, old_until }))
+    let used_by = used_by(&host, &name);
+    Ok(data(RotatedSecret { name, version, value, old_until, used_by }))
 }
 
 /// Forgets every stored version of a secret.
@@ -154,6 +160,10 @@ pub(in crate::web) async fn remove(
     caller.who.needs_all_packs()?;
     secrets::remove(&host, &caller.who.actor(), &name).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+fn used_by(host: &Host, name: &str) -> Vec<String> {
+    host.registry.load().secret_users().remove(name).unwrap_or_default()
 }
 
 impl Version {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Data, Failures, data, moment};
+use super::{Data, Failures, data, moment, turn};
 use crate::{
     host::Host,
     model::Outcome,
@@ -21,6 +21,7 @@ use crate::{
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(in crate::web) struct Wanted {
     /// Of this trigger, or pack's endpoint, only.
     trigger: Option<String>,
@@ -85,6 +86,7 @@ pub(in crate::web) async fn stats(
     let since = moment(wanted.since.as_ref(), "since")?;
     let since = since.unwrap_or_else(|| host.clock.now() - Duration::days(DAYS)).date();
     let (trigger, pack_refs) = (wanted.trigger.as_deref(), caller.who.pack_refs.as_deref());
+    let _turn = turn(&host).await?;
     let rows = counts(&host.pool, trigger, pack_refs, since).await?;
     let mut total = Counts::default();
     let mut owners: BTreeMap<String, Counts> = BTreeMap::new();

@@ -40,6 +40,7 @@ use crate::{
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(in crate::web) struct Wanted {
     /// Of this trigger only.
     trigger: Option<String>,
@@ -170,7 +171,10 @@ impl Live {
 
     /// Gets the next page ready; `false` when there is none yet.
     async fn read(&mut self) -> sqlx::Result<bool> {
-        let page = events::after(&self.host.pool, self.place, &self.filter).await?;
+        let page = {
+            let Ok(_turn) = self.host.searches.acquire().await else { return Ok(false) };
+            events::after(&self.host.pool, self.place, &self.filter).await?
+        };
         let Some(last) = page.last() else { return Ok(false) };
         self.place = last.place;
         for row in page {
