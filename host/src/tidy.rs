@@ -132,7 +132,14 @@ async fn forget_all(host: &Host, kept: Kept, before: OffsetDateTime) -> sqlx::Re
             // Another host is at it.
             return Ok(forgotten);
         }
-        let rows = kept.forget_some(&mut transaction, before).await?;
+        let rows = match kept.forget_some(&mut transaction, before).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                // Now, with the lock: what comes next wants it.
+                transaction.rollback().await?;
+                return Err(error);
+            }
+        };
         transaction.commit().await?;
         forgotten += rows;
         if rows < ROWS_MAX.unsigned_abs() {

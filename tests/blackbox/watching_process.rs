@@ -149,8 +149,9 @@ async fn a_disk_that_is_unmounted_takes_no_pack_with_it() {
 /// Root may read everything, so the host is somebody else.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_made_unreadable_leave_what_runs_running() {
-    let folder = folder();
     for polling in [false, true] {
+        // One each: the database of a host that was killed goes on clearing up in its folder for a moment.
+        let folder = folder();
         let mut command = binary();
         if geteuid().is_root() {
             own(folder.path(), 65534);
@@ -181,7 +182,6 @@ async fn files_made_unreadable_leave_what_runs_running() {
         fs::set_permissions(&packs, fs::Permissions::from_mode(0o755)).unwrap();
         pack(&packs.join("acme"), "1.1.0");
         until(&host, "1.1.0", |pack| pack["version"] == "1.1.0").await;
-        pack(&packs.join("acme"), "1.0.0");
         host.kill();
     }
 }
