@@ -54,6 +54,8 @@ mod health;
 mod hostile_mappers;
 #[path = "blackbox/hostile_packs.rs"]
 mod hostile_packs;
+#[path = "blackbox/hostile_senders.rs"]
+mod hostile_senders;
 #[path = "blackbox/idempotency.rs"]
 mod idempotency;
 #[path = "blackbox/ingest.rs"]

@@ -85,10 +85,29 @@ pub struct Config {
     /// Traces waiting to be sent; a further one is dropped and counted.
     pub otlp_queue_traces_max: usize,
 
-    /// Open connections; a further one waits to be accepted.
+    /// Open connections; then the longest idle one is closed, and where none is idle the further one waits to be
+    /// accepted.
     pub connections_max: usize,
-    /// Seconds for a request's head to arrive; then the connection is closed.
+    /// Seconds for a request's head to arrive, from its first byte or the connection's beginning; then the connection is
+    /// closed.
     pub header_read_seconds: u64,
+    /// Connections of one source address (IPv6: one /64), trusted proxies excepted; then its longest idle one is closed,
+    /// and where all are at work the further one hears 503.
+    pub source_connections_max: usize,
+    /// Seconds for which a connection may be idle between two requests; then it is closed. Longer than balancers keep
+    /// theirs, who would else send a request into a connection that is just being closed.
+    pub idle_connection_seconds: u64,
+    /// Bytes of a request's head; then 431.
+    pub head_bytes_max: usize,
+    /// Memory for the bodies of all requests in flight, in bytes; then 503 with `Retry-After`.
+    pub bodies_bytes_max: usize,
+    /// The same of one source address (IPv6: one /64).
+    pub source_bodies_bytes_max: usize,
+    /// The same of one webhook URL.
+    pub endpoint_bodies_bytes_max: usize,
+    /// Size of a body that is read to look for a handshake in it, before anything vouches for its sender; a larger body
+    /// is no handshake.
+    pub handshake_body_bytes_max: usize,
     /// Seconds for a request's body to arrive; then 408.
     pub body_read_seconds: u64,
     /// Seconds for which `serve` goes on when SIGTERM has come and `/readyz` says so: as long as whoever spreads requests
@@ -236,7 +255,14 @@ impl Default for Config {
             otlp_queue_traces_max: 4096,
 
             connections_max: 10_000,
+            source_connections_max: 1000,
             header_read_seconds: 10,
+            idle_connection_seconds: 75,
+            head_bytes_max: 64 << 10,
+            bodies_bytes_max: 256 << 20,
+            source_bodies_bytes_max: 64 << 20,
+            endpoint_bodies_bytes_max: 128 << 20,
+            handshake_body_bytes_max: 64 << 10,
             body_read_seconds: 30,
             drain_notice_seconds: 2,
             drain_seconds: 30,

@@ -1,11 +1,13 @@
 //! Rate limits of one host: of each source address, of all together; counted in memory, without races.
 
+mod bodies;
+
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,6 +21,7 @@ use governor::{
     state::{InMemoryState, NotKeyed, keyed::HashMapStateStore},
 };
 
+pub use self::bodies::{BodyBudget, BodyLease, BudgetExceeded};
 use crate::{
     clock::Clock,
     config::{Config, RateLimit},
@@ -36,6 +39,8 @@ pub struct Over {
 /// The limits of the whole host, before anybody is believed.
 #[derive(Debug)]
 pub struct HostLimits {
+    /// The memory for request bodies in flight.
+    pub bodies: Arc<BodyBudget>,
     sources: Option<Keyed<IpAddr>>,
     sources_max: usize,
     total: Option<Direct>,
@@ -54,6 +59,7 @@ impl HostLimits {
     pub fn new(config: &Config, clock: &Clock) -> Self {
         let keyed = |limit: RateLimit| Keyed::hashmap_with_clock(limit.quota(), clock.clone());
         Self {
+            bodies: BodyBudget::new(config),
             sources: config.source_rate_limit.map(keyed),
             sources_max: config.sources_max,
             total: config.total_rate_limit.map(|limit| direct(limit.quota(), clock)),
@@ -115,8 +121,8 @@ impl HostLimits {
     }
 }
 
-/// Whoever has one IPv6 address has its /64.
-fn limited_as(source: IpAddr) -> IpAddr {
+/// The address that limits count: of IPv6 the /64, all of which one client has.
+pub fn limited_as(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V4(source) => IpAddr::V4(source),
         IpAddr::V6(source) => {

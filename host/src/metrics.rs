@@ -6,7 +6,7 @@ mod snapshot;
 use std::{sync::Arc, time::Duration};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
-use prometheus_client::metrics::{counter::Counter, family::Family, histogram::Histogram};
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
 use prometheus_client::registry::{Registry, Unit};
 
 use self::requests::Requests;
@@ -25,6 +25,8 @@ pub struct Metrics {
     batches: Histogram,
     batches_failed: Counter,
     log_rows_dropped: Counter,
+    connections: Gauge,
+    connections_refused: Counter,
     traces: Family<OfTraces, Counter>,
     pack_changes: Family<Changed, Counter>,
     pack_loads: Histogram,
@@ -70,6 +72,11 @@ impl Default for Metrics {
         let help = "Rows of the request log that were given up because too many waited";
         registry.register("log_rows_dropped", help, log_rows_dropped.clone());
 
+        let (connections, connections_refused) = (Gauge::default(), Counter::default());
+        registry.register("connections", "Open connections", connections.clone());
+        let help = "Connections that were closed at once: their source address had all that it may have";
+        registry.register("connections_refused", help, connections_refused.clone());
+
         let traces = Family::<OfTraces, Counter>::default();
         for outcome in TRACES {
             drop(traces.get_or_create(&OfTraces { outcome }));
@@ -94,6 +101,8 @@ impl Default for Metrics {
             batches,
             batches_failed,
             log_rows_dropped,
+            connections,
+            connections_refused,
             traces,
             pack_changes,
             pack_loads,
@@ -130,6 +139,15 @@ impl Metrics {
 
     pub fn log_rows_dropped(&self, rows: usize) {
         self.log_rows_dropped.inc_by(rows as u64);
+    }
+
+    /// So many connections have come, or gone.
+    pub fn connections_open(&self, more: i64) {
+        self.connections.inc_by(more);
+    }
+
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
     }
 
     pub fn trace(&self, outcome: &'static str, count: usize) {

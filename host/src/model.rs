@@ -28,6 +28,8 @@ pub enum Outcome {
     UnsupportedMedia,
     TooLarge,
     TimedOut,
+    /// The host has no memory left for its body, or no place for it.
+    Overloaded,
     AddressRefused,
     RateLimited,
     BadSignature,
@@ -43,7 +45,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Accepted,
         Self::Duplicate,
         Self::Ignored,
@@ -57,6 +59,7 @@ impl Outcome {
         Self::UnsupportedMedia,
         Self::TooLarge,
         Self::TimedOut,
+        Self::Overloaded,
         Self::AddressRefused,
         Self::RateLimited,
         Self::BadSignature,
@@ -86,6 +89,7 @@ impl Outcome {
             Self::UnsupportedMedia => "unsupported_media",
             Self::TooLarge => "too_large",
             Self::TimedOut => "timed_out",
+            Self::Overloaded => "overloaded",
             Self::AddressRefused => "address_refused",
             Self::RateLimited => "rate_limited",
             Self::BadSignature => "bad_signature",

@@ -25,12 +25,13 @@ use uuid::Uuid;
 
 use self::body::Arrival;
 pub use self::{
-    judge::{Judged, Limits, authenticate, handshake, judge, wanted},
+    judge::{Judged, Limits, authenticate, handshake, handshake_reads_body, judge, wanted},
     refusal::{Problem, Refusal},
     source::source_of,
 };
 use crate::{
     clock::Clock,
+    config::Config,
     decode::Coding,
     host::Host,
     ingest::NotStored,
@@ -95,7 +96,9 @@ pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Bo
     let traced = host.traces.as_ref().and_then(|traces| Some((traces, traces.sample(id, asked.as_ref())?)));
     log.trace_id = traced.as_ref().map(|(_, context)| context).or(asked.as_ref()).map(|known| known.trace_id);
     let span = tracing::debug_span!("request", request_id = %id, trace_id = log.trace_id.map(display));
-    let ended = story(host, key, head, body, &mut log, &mut steps).instrument(span).await;
+    let mut body = Arrival::new(body, &head.headers);
+    let ended = story(host, key, head, &mut body, &mut log, &mut steps).instrument(span).await;
+    body.discard_rest();
     steps.leave();
     match &ended {
         Ok(Ended::Stored(Stored::First(_))) => {}
@@ -172,7 +175,7 @@ async fn story(
     host: &Host,
     key: &str,
     head: Parts,
-    body: Body,
+    body: &mut Arrival,
     log: &mut LogRow,
     steps: &mut Steps,
 ) -> Result<Ended, Refusal> {
@@ -202,12 +205,14 @@ async fn pass(
     course: Course<'_>,
     endpoint: &Endpoint,
     head: Parts,
-    body: Body,
+    body: &mut Arrival,
     log: &mut LogRow,
     steps: &mut Steps,
 ) -> Result<Passed, Refusal> {
     let mut request = inbound(log, head);
     let passed = check(course, endpoint, &mut request, body, log, steps).await;
+    // What waits for the store from here on has its own limit.
+    body.release();
     if course.host.config.log_headers && !matches!(passed, Ok(Passed::Deliverable(_))) {
         log.headers = Some(headers::logged(&request.headers, &request.path, Some(endpoint.target.policy())));
     }
@@ -219,7 +224,7 @@ async fn check(
     course: Course<'_>,
     endpoint: &Endpoint,
     request: &mut Inbound,
-    body: Body,
+    body: &mut Arrival,
     log: &mut LogRow,
     steps: &mut Steps,
 ) -> Result<Passed, Refusal> {
@@ -237,12 +242,20 @@ async fn check(
         return Err(Refusal::policy_unfit());
     }
 
-    let mut body = Arrival::Streaming(body);
+    steps.enter(Step::Address);
+    if !policy.admits(request.source_ip) {
+        return Err(Refusal::address(request.source_ip));
+    }
+    if !is_trial {
+        steps.enter(Step::HostLimits);
+        host.limits.admit(request.source_ip).map_err(Refusal::over_host_limit)?;
+        body.charge(host.limits.bodies.lease(request.source_ip, endpoint.key_id));
+    }
     if !policy.handshakes.is_empty() {
         steps.enter(Step::Body);
-        body = body.read_early(request, policy, &host.config).await;
+        let has_body = small_body(request, &endpoint.target, body, &host.config).await;
         steps.enter(Step::Handshake);
-        if let Some(shaken) = shake(course, endpoint, &known, request).await? {
+        if let Some(shaken) = shake(course, endpoint, &known, request, has_body).await? {
             return Ok(Passed::Shaken(shaken));
         }
     }
@@ -251,16 +264,8 @@ async fn check(
     steps.enter(Step::Media);
     let coding = understood(request)?;
     steps.enter(Step::Body);
-    request.body = body.whole(request, policy, &host.config).await?;
+    request.body = body.whole(policy, &host.config).await?;
     log.body_bytes = i64::try_from(request.body.len()).unwrap_or(i64::MAX);
-    steps.enter(Step::Address);
-    if !policy.admits(request.source_ip) {
-        return Err(Refusal::address(request.source_ip));
-    }
-    if !is_trial {
-        steps.enter(Step::HostLimits);
-        host.limits.admit(request.source_ip).map_err(Refusal::over_host_limit)?;
-    }
     if course.verifies {
         steps.enter(Step::Signature);
         believe(course, &endpoint.target, request, &secrets).await?;
@@ -319,27 +324,32 @@ fn open(endpoint: &Endpoint, known: &Secrets) -> Result<Vec<SecretValue>, Refusa
     Ok(secrets)
 }
 
+/// Reads the body where a handshake may lie in it and it is small. Whether the request has it now.
+async fn small_body(request: &mut Inbound, target: &Target, body: &mut Arrival, config: &Config) -> bool {
+    if !handshake_reads_body(target, request) {
+        return false;
+    }
+    let bytes_max = config.handshake_body_bytes_max.min(target.policy().body_bytes_max);
+    let Some(bytes) = body.small(bytes_max, config).await else { return false };
+    request.body = bytes;
+    true
+}
+
 /// The answer to a handshake, when the request is one that the policy declares. A secret that it brings is kept first.
 async fn shake(
     course: Course<'_>,
     endpoint: &Endpoint,
     known: &Secrets,
     request: &Inbound,
+    has_body: bool,
 ) -> Result<Option<Shaken>, Refusal> {
     let (host, Endpoint { target, .. }) = (course.host, endpoint);
     // What has to be fetched is fetched for deliveries; no sender's handshake is signed so.
-    let shaken = handshake(target, request, &host.public_url, None, known, course.clock.now())?;
-    if shaken.is_some() && !course.is_trial {
-        // Answers cost something, too.
-        host.limits.admit(request.source_ip).map_err(Refusal::over_host_limit)?;
-    }
+    let shaken = handshake(target, request, has_body, &host.public_url, None, known, course.clock.now())?;
     let Some(Shaken { store: Some(secret), .. }) = &shaken else { return Ok(shaken) };
     // More than an answer: what holds for deliveries holds for this.
     if endpoint.paused {
         return Err(Refusal::paused());
-    }
-    if !target.policy().admits(request.source_ip) {
-        return Err(Refusal::address(request.source_ip));
     }
     let Some(name) = target.policy().secrets.first() else { return Ok(None) };
     let kept =

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     Key,
+    Address,
+    HostLimits,
     Handshake,
     /// Not paused, and its secret is there.
     Open,
     /// Method, content type and encoding.
     Media,
     Body,
-    Address,
-    HostLimits,
     /// Signature and freshness.
     Signature,
     RateLimit,
@@ -27,12 +27,12 @@ pub enum Step {
 impl Step {
     pub const ALL: [Self; 14] = [
         Self::Key,
+        Self::Address,
+        Self::HostLimits,
         Self::Handshake,
         Self::Open,
         Self::Media,
         Self::Body,
-        Self::Address,
-        Self::HostLimits,
         Self::Signature,
         Self::RateLimit,
         Self::Decode,

@@ -3,6 +3,7 @@
 #[allow(unused_qualifications, reason = "the derives of utoipa write them")]
 mod api;
 mod auth;
+mod connections;
 mod error;
 mod extract;
 mod health;
@@ -26,6 +27,8 @@ use crate::host::Host;
 pub fn public(host: &Arc<Host>) -> Router {
     Router::new()
         .route("/api/v1/webhooks/{key}", any(ingress::ingress))
+        // Some forms for URLs append the slash.
+        .route("/api/v1/webhooks/{key}/", any(ingress::ingress))
         .fallback(error::nothing_here)
         .with_state(host.clone())
 }
@@ -40,6 +43,8 @@ pub fn both(host: &Arc<Host>) -> Router {
     management()
         .route("/metrics", get(metrics::guarded))
         .route("/api/v1/webhooks/{key}", any(ingress::ingress))
+        // Some forms for URLs append the slash.
+        .route("/api/v1/webhooks/{key}/", any(ingress::ingress))
         .with_state(host.clone())
 }
 

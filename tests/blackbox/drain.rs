@@ -118,11 +118,8 @@ async fn readiness_goes_first_and_requests_are_served_meanwhile() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_flight_and_what_waits_to_be_accepted_is_answered() {
-    let mut host = host(|setup| setup.config.connections_max = 3).await;
+    let mut host = host(|setup| setup.config.connections_max = 2).await;
     let (address, path, pool) = (host.address.to_string(), path(&host), host.pool.clone());
-    let mut idle = Line::open(&address).await;
-    idle.post(&path, r#"{"id": 1}"#).await;
-    assert_eq!(idle.hear().await.status, 200);
     // Its head has come, its body has not.
     let mut in_flight = Line::open(&address).await;
     in_flight
@@ -130,21 +127,20 @@ async fn what_is_in_flight_and_what_waits_to_be_accepted_is_answered() {
             "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n"
         ))
         .await;
-    // It has connected and is about to send.
-    let mut silent = Line::open(&address).await;
-    // No place is left for this one: it waits with the system.
-    let mut waiting = Line::open(&address).await;
-    waiting.post(&path, r#"{"id": 3}"#).await;
     let requests =
         || host.running.as_ref().unwrap().host.metrics.text(hookpack::metrics::Snapshot::default());
     eventually("a request in flight", async || {
         requests().unwrap().contains("hookpack_requests_in_flight 1").then_some(())
     })
     .await;
+    // It has connected and is about to send.
+    let mut silent = Line::open(&address).await;
+    // No place is left for this one: it waits with the system.
+    let mut waiting = Line::open(&address).await;
+    waiting.post(&path, r#"{"id": 3}"#).await;
 
     let running = host.running.take().unwrap();
     let stopping = tokio::spawn(running.stop());
-    assert!(idle.is_closed().await, "at once");
     let refused = async || TcpStream::connect(&address).await.is_err().then_some(());
     eventually("a closed port", refused).await;
     in_flight.write(r#"{"id": 2}"#).await;
@@ -155,9 +151,21 @@ async fn what_is_in_flight_and_what_waits_to_be_accepted_is_answered() {
     }
     stopping.await.unwrap();
     let stored = "select count(*) from hookpack.event";
-    assert_eq!(sqlx::query_scalar::<_, i64>(stored).fetch_one(&pool).await.unwrap(), 4);
+    assert_eq!(sqlx::query_scalar::<_, i64>(stored).fetch_one(&pool).await.unwrap(), 3);
     let logged = "select count(*) from hookpack.request_log";
-    assert_eq!(sqlx::query_scalar::<_, i64>(logged).fetch_one(&pool).await.unwrap(), 4);
+    assert_eq!(sqlx::query_scalar::<_, i64>(logged).fetch_one(&pool).await.unwrap(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_is_closed_at_once_when_the_host_stops() {
+    let mut host = host(|_| {}).await;
+    let (address, path) = (host.address.to_string(), path(&host));
+    let mut idle = Line::open(&address).await;
+    idle.post(&path, r#"{"id": 1}"#).await;
+    assert_eq!(idle.hear().await.status, 200);
+    let stopping = tokio::spawn(host.running.take().unwrap().stop());
+    assert!(idle.is_closed().await);
+    stopping.await.unwrap();
 }
 
 /// A folder with the pack and, for a host that shares a database, everything else of its own.

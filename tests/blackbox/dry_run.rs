@@ -100,7 +100,7 @@ async fn a_good_request_passes_every_step_and_leaves_no_trace() {
         );
         let steps: Vec<_> =
             told["steps"].as_array().unwrap().iter().map(|step| step["step"].as_str()).collect();
-        let order = "key handshake open media body address host_limits signature rate_limit decode match schema \
+        let order = "key address host_limits handshake open media body signature rate_limit decode match schema \
             mapping store";
         assert_eq!(steps, order.split_whitespace().map(Some).collect::<Vec<_>>());
         assert_eq!(outcome_of(&told, "signature"), ("passed", "authentic and fresh"));

@@ -103,9 +103,9 @@ event_schema: {properties: {id: {type: integer}}}",
     };
     let (inside, outside) = ("192.0.2.7", "203.0.113.1");
     let rows = [
-        (send("multipart/form-data", outside, &large, "wrong", "other").await, (415, "unsupported_media")),
-        (send("application/json", outside, &large, "wrong", "other").await, (413, "too_large")),
-        (send("application/json", outside, "{", "wrong", "other").await, (403, "address_refused")),
+        (send("multipart/form-data", outside, &large, "wrong", "other").await, (403, "address_refused")),
+        (send("multipart/form-data", inside, &large, "wrong", "other").await, (415, "unsupported_media")),
+        (send("application/json", inside, &large, "wrong", "other").await, (413, "too_large")),
         (send("application/json", inside, "{", "wrong", "other").await, (401, "bad_signature")),
         (send("application/json", inside, "{", SECRET, "other").await, (400, "undecodable")),
         (send("application/json", inside, "{}", SECRET, "other").await, (200, "ignored")),
@@ -543,4 +543,24 @@ async fn a_paused_webhook_keeps_its_key_and_refuses_everything() {
     assert_eq!(refused(&second, &answer, 403).await.0, "paused");
     first.stop().await;
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slash_after_the_key_changes_nothing_and_the_key_stays_secret() {
+    let rest = "webhook: {enabled: true, verify: none, on_invalid: quarantine}";
+    let text = trigger("one", rest).replace("payload_schema: true", "payload_schema: {required: [a]}");
+    let host = Setup::new(&[("t/triggers/one.yaml", &text)]).start().await;
+    let url = format!("{}/", host.url("t.one"));
+    let key = host.url("t.one").rsplit('/').next().unwrap().to_owned();
+    for (body, status) in [(r#"{"a": 1}"#, 200), ("{}", 202), ("{", 400)] {
+        let request = host.http.post(&url).header("x-original-uri", &url).body(body);
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        assert_eq!(answer.status, status, "{}", answer.text);
+        host.logged(&answer).await;
+    }
+    let kept = "select (select string_agg(q::text, '') from hookpack.quarantine q) ||
+                (select string_agg(l::text, '') from hookpack.request_log l)";
+    let kept: String = sqlx::query_scalar(kept).fetch_one(&host.pool).await.unwrap();
+    assert!(kept.contains("/api/v1/webhooks/…/") && !kept.contains(&key), "{kept}");
+    host.stop().await;
 }

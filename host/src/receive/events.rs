@@ -8,7 +8,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Limits, Refusal, headers::without_key};
+use super::{
+    Limits, Refusal,
+    headers::{path_without_key, without_key},
+};
 use crate::{
     decode::{Payload, Place},
     mapping::{self, Given, Made},
@@ -391,8 +394,7 @@ pub(super) fn raw(policy: &Policy, request: &Inbound) -> Raw {
         .map(|(name, line)| json!([name.as_str(), without_key(line.as_bytes(), &request.path)]))
         .collect();
     Raw {
-        // The last part of the path is the endpoint's key.
-        path: request.path.rsplit_once('/').map_or_else(String::new, |(path, _)| format!("{path}/…")),
+        path: path_without_key(&request.path),
         query: request.query.clone().filter(|_| !matches!(secret, Some(signature::Place::Query(_)))),
         headers: Value::Array(headers).to_string(),
         body: request.body.clone(),

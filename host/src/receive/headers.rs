@@ -30,8 +30,21 @@ pub(super) fn logged(headers: &HeaderMap, path: &str, policy: Option<&Policy>) -
 /// The text of a header. Proxies repeat the URL in some (`X-Original-URI`, `Referer`), and its last part is the key.
 pub(super) fn without_key(value: &[u8], path: &str) -> String {
     let text = String::from_utf8_lossy(value);
-    match path.rsplit_once('/') {
-        Some((_, key)) if !key.is_empty() => text.replace(key, HIDDEN),
-        _ => text.into_owned(),
+    match key_of(path) {
+        "" => text.into_owned(),
+        key => text.replace(key, HIDDEN),
+    }
+}
+
+/// The key in the path of a webhook URL: its last part, whether or not a slash comes after it.
+fn key_of(path: &str) -> &str {
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
+}
+
+/// The path of a webhook URL without its key.
+pub(super) fn path_without_key(path: &str) -> String {
+    match key_of(path) {
+        "" => path.to_owned(),
+        key => path.replace(key, HIDDEN),
     }
 }

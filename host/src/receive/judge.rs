@@ -87,10 +87,17 @@ impl Limits {
     }
 }
 
-/// The answer to the first handshake that the request is.
+/// Whether the body has to be read to tell if the request is a handshake, as far as its head says.
+pub fn handshake_reads_body(target: &Target, request: &Inbound) -> bool {
+    let handshakes = &target.policy().handshakes;
+    handshakes.iter().any(|handshake| handshake.fits_head(request) && handshake.reads_body())
+}
+
+/// The answer to the first handshake that the request is. Without the body the ones that lie in it are passed over.
 pub fn handshake(
     target: &Target,
     request: &Inbound,
+    has_body: bool,
     public_url: &str,
     fetched: Option<&str>,
     known: &Secrets,
@@ -102,7 +109,7 @@ pub fn handshake(
     }
     let secrets = known.of(&policy.secrets);
     let seen = Seen::new(request, public_url).with(fetched);
-    for handshake in &policy.handshakes {
+    for handshake in policy.handshakes.iter().filter(|handshake| has_body || !handshake.reads_body()) {
         let shaken = handshake.shake(&seen, &policy.verify, &secrets, known, now);
         if let Some(shaken) = shaken.map_err(|Rejected(status)| Refusal::handshake(status))? {
             return Ok(Some(shaken));

@@ -6,7 +6,13 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{limits::Over, model::Outcome, registry::NotAdmitted, schema::Violation, verify::Unverified};
+use crate::{
+    limits::{BudgetExceeded, Over},
+    model::Outcome,
+    registry::NotAdmitted,
+    schema::Violation,
+    verify::Unverified,
+};
 
 #[derive(Debug)]
 pub struct Refusal {
@@ -35,6 +41,8 @@ pub struct Problem<'a> {
 
 /// How long a sender is asked to wait for the store.
 const STORE_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How long a sender is asked to wait for memory for its body.
+const BODIES_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How long a sender is asked to wait for a mapper's worker.
 const MAPPER_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How long a sender is asked to wait until somebody has set the webhook up.
@@ -122,6 +130,14 @@ impl Refusal {
         let told = format!("The body is a batch of more than {payloads_max}.");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, Outcome::TooLarge, told)
             .logged(format!("a batch of more than {payloads_max} (events_per_delivery_max)"))
+    }
+
+    pub fn bodies_full(exceeded: BudgetExceeded) -> Self {
+        let BudgetExceeded { setting, bytes_max } = exceeded;
+        let told = "Too many bodies are in flight; send it again.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::Overloaded, told)
+            .logged(format!("bodies in flight would take more than {bytes_max} bytes ({setting})"))
+            .after(BODIES_RETRY_AFTER)
     }
 
     pub fn slow(seconds: u64) -> Self {

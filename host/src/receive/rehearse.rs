@@ -86,7 +86,11 @@ async fn story(
 ) -> Result<Ended, Refusal> {
     let policy = target.policy();
     let known = secrets.of(&policy.secrets);
-    if let Some(shaken) = handshake(target, request, public_url, None, secrets, now)? {
+    if !policy.admits(request.source_ip) {
+        return Err(Refusal::address(request.source_ip));
+    }
+    let has_body = request.body.len() <= config.handshake_body_bytes_max.min(policy.body_bytes_max);
+    if let Some(shaken) = handshake(target, request, has_body, public_url, None, secrets, now)? {
         return Ok(Ended::Shaken(shaken));
     }
     if policy.verify.needs_secret() && known.is_empty() {
@@ -98,9 +102,6 @@ async fn story(
     let coding = Coding::of(&request.headers).map_err(Refusal::media)?;
     if request.body.len() > policy.body_bytes_max {
         return Err(Refusal::too_large(policy.body_bytes_max));
-    }
-    if !policy.admits(request.source_ip) {
-        return Err(Refusal::address(request.source_ip));
     }
     // Certificates are ours here, as the keys are that cases are signed with.
     let fetched = wanted(target, request, public_url)?.map(|_| private::CERTIFICATE);

@@ -7,7 +7,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Course, Passed, Receipt, begin, pass};
+use super::{Course, Passed, Receipt, begin, body::Arrival, pass};
 use crate::{
     clock::Clock,
     host::Host,
@@ -69,7 +69,8 @@ pub async fn attempt(host: &Host, target: Target, trial: Trial) -> Tried {
     let mut log = begin(&clock, source_ip, &head);
     let mut steps = Steps::begin(log.started);
     let media = media(&head);
-    let passed = pass(course, &endpoint, head, Body::from(body), &mut log, &mut steps).await;
+    let mut body = Arrival::new(Body::from(body), &head.headers);
+    let passed = pass(course, &endpoint, head, &mut body, &mut log, &mut steps).await;
     steps.leave();
     let told = Teller { host, endpoint: &endpoint, is_open, verify, media, log: &log, steps: &steps };
     let verdicts = told.verdicts(&passed).await;

@@ -15,7 +15,7 @@ use super::{
     token::Token,
 };
 use crate::{
-    request::HeaderLine,
+    request::{HeaderLine, Inbound},
     secret::{SecretValue, Secrets},
     selector::JsonPath,
 };
@@ -130,6 +130,9 @@ pub struct Shaken {
 const SECRET_BYTES_MIN: usize = 16;
 const SECRET_BYTES_MAX: usize = 1024;
 
+/// What any request hears whose signature does not hold.
+const UNVERIFIED_STATUS: u16 = 401;
+
 /// The asker could not prove itself, and its status is declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rejected(pub u16);
@@ -152,20 +155,20 @@ impl Handshake {
         known: &Secrets,
         now: OffsetDateTime,
     ) -> Result<Option<Shaken>, Rejected> {
-        if !self.when.holds(seen) {
+        if !self.when.fits_head(seen.request) {
             return Ok(None);
         }
-        let proven = match &self.proof {
-            Proof::Nothing => true,
-            Proof::Signature => !secrets.is_empty() && verify.check(seen, secrets, now).is_ok(),
-            Proof::Token(token, None) => token.check(seen, secrets).is_ok(),
-            Proof::Token(token, Some(name)) => token.check(seen, known.values(name)).is_ok(),
-            Proof::Equals(place, echo) => match (place.one(seen), echo.text(seen, None)) {
-                (Ok(shown), Some(expected)) => shown.as_bytes().ct_eq(expected.as_bytes()).into(),
-                _ => false,
-            },
-        };
-        if !proven {
+        // An unsigned body need not be parsed: without the handshake the request is refused with the same status.
+        let signature_first = matches!(self.proof, Proof::Signature)
+            && !secrets.is_empty()
+            && self.reject_status.is_none_or(|status| status == UNVERIFIED_STATUS);
+        if signature_first && !self.is_proven(seen, verify, secrets, known, now) {
+            return Ok(None);
+        }
+        if !self.when.fits_body(seen) {
+            return Ok(None);
+        }
+        if !signature_first && !self.is_proven(seen, verify, secrets, known, now) {
             return self.reject_status.map_or(Ok(None), |status| Err(Rejected(status)));
         }
         let store = match &self.store {
@@ -187,15 +190,51 @@ impl Handshake {
         Ok(self.respond.answer(seen, key.as_deref()).map(|shaken| Shaken { store, ..shaken }))
     }
 
+    fn is_proven(
+        &self,
+        seen: &Seen<'_>,
+        verify: &Verify,
+        secrets: &[SecretValue],
+        known: &Secrets,
+        now: OffsetDateTime,
+    ) -> bool {
+        match &self.proof {
+            Proof::Nothing => true,
+            Proof::Signature => !secrets.is_empty() && verify.check(seen, secrets, now).is_ok(),
+            Proof::Token(token, None) => token.check(seen, secrets).is_ok(),
+            Proof::Token(token, Some(name)) => token.check(seen, known.values(name)).is_ok(),
+            Proof::Equals(place, echo) => match (place.one(seen), echo.text(seen, None)) {
+                (Ok(shown), Some(expected)) => shown.as_bytes().ct_eq(expected.as_bytes()).into(),
+                _ => false,
+            },
+        }
+    }
+
     /// Whether it makes a MAC of something that was asked.
     pub fn computes(&self) -> bool {
         self.respond.computes()
     }
+
+    /// Whether the head of a request leaves it possible that it is this handshake.
+    pub fn fits_head(&self, request: &Inbound) -> bool {
+        self.when.fits_head(request)
+    }
+
+    /// Whether the body is needed to tell, or to answer.
+    pub fn reads_body(&self) -> bool {
+        let proof = match &self.proof {
+            Proof::Nothing => false,
+            Proof::Signature => true,
+            Proof::Token(token, _) => token.place.is_json() || token.place.is_form(),
+            Proof::Equals(place, echo) => place.is_json() || place.is_form() || echo.reads_json(),
+        };
+        let store = self.store.as_ref().is_some_and(Echo::reads_json);
+        proof || store || !self.when.json.is_empty() || self.respond.reads_json()
+    }
 }
 
 impl When {
-    fn holds(&self, seen: &Seen<'_>) -> bool {
-        let request = seen.request;
+    fn fits_head(&self, request: &Inbound) -> bool {
         let text = |text: &str| Value::String(text.to_owned());
         self.method.as_ref().is_none_or(|method| request.method == *method)
             && self
@@ -206,13 +245,14 @@ impl When {
                 HeaderLine::One(value) => wanted.is(&text(&value)),
                 HeaderLine::Missing | HeaderLine::Several => false,
             })
-            && self.json.iter().all(|(path, wanted)| {
-                match (seen.json().map(|json| path.value(json)), wanted) {
-                    (Some(None | Some(Value::Null)), Wanted::Absent) => true,
-                    (Some(Some(value)), wanted) => wanted.is(value),
-                    _ => false,
-                }
-            })
+    }
+
+    fn fits_body(&self, seen: &Seen<'_>) -> bool {
+        self.json.iter().all(|(path, wanted)| match (seen.json().map(|json| path.value(json)), wanted) {
+            (Some(None | Some(Value::Null)), Wanted::Absent) => true,
+            (Some(Some(value)), wanted) => wanted.is(value),
+            _ => false,
+        })
     }
 }
 
@@ -228,6 +268,14 @@ impl Wanted {
 }
 
 impl Respond {
+    fn reads_json(&self) -> bool {
+        let in_body = match &self.body {
+            Body::Text(echo) => echo.reads_json(),
+            Body::Json(tree) => tree.reads_json(),
+        };
+        in_body || self.headers.iter().any(|(_, echo)| echo.reads_json())
+    }
+
     fn computes(&self) -> bool {
         let in_body = match &self.body {
             Body::Text(echo) => echo.computes(),
@@ -253,6 +301,15 @@ impl Respond {
 }
 
 impl EchoTree {
+    fn reads_json(&self) -> bool {
+        match self {
+            Self::Const(_) => false,
+            Self::Echo(echo) => echo.reads_json(),
+            Self::List(items) => items.iter().any(Self::reads_json),
+            Self::Object(members) => members.iter().any(|(_, tree)| tree.reads_json()),
+        }
+    }
+
     fn computes(&self) -> bool {
         match self {
             Self::Const(_) => false,
@@ -300,12 +357,25 @@ impl Echo {
         self.0.iter().any(|part| matches!(part, Part::Mac(..)))
     }
 
+    fn reads_json(&self) -> bool {
+        self.0.iter().any(Part::reads_json)
+    }
+
     fn text(&self, seen: &Seen<'_>, key: Option<&[u8]>) -> Option<String> {
         self.0.iter().map(|part| part.text(seen, key)).collect()
     }
 }
 
 impl Part {
+    fn reads_json(&self) -> bool {
+        match self {
+            Self::Json(_) => true,
+            Self::Mac(_, _, of) => of.reads_json(),
+            Self::Sha1Sorted(of) => of.iter().any(Self::reads_json),
+            Self::Text(_) | Self::Query(_) | Self::Header(_) | Self::Param(_) => false,
+        }
+    }
+
     fn text(&self, seen: &Seen<'_>, key: Option<&[u8]>) -> Option<String> {
         match self {
             Self::Text(own) | Self::Param(own) => Some(own.clone()),

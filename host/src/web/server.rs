@@ -2,43 +2,62 @@
 
 use std::{
     convert::Infallible,
+    io::{self, IoSlice},
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
-use http::{HeaderValue, header};
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::ConnectInfo,
+    response::Response,
+};
+use http::{HeaderValue, StatusCode, header};
+use hyper::{
+    Request,
+    body::{Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tower::ServiceExt;
 
+use super::connections::{Connections, NoPlace, Place};
 use crate::host::Host;
 
 /// For how long a connection that has just come may keep a host that stops: its first request is on the way.
 const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 
+/// How soon a place is looked for again where there is none: a connection may have become idle meanwhile.
+const PLACE_INTERVAL: Duration = Duration::from_millis(100);
+/// What a connection hears whose address has all its places at work.
+const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
+    content-length: 0\r\n\r\n";
+/// Less than this can't be set.
+const HEAD_BYTES_MIN: usize = 8192;
+
 /// Accepts until `stop` turns true; then lets what is in flight finish, for a while.
 pub async fn serve(listener: TcpListener, router: Router, host: Arc<Host>, mut stop: watch::Receiver<bool>) {
     let config = &host.config;
-    let places = Arc::new(Semaphore::new(config.connections_max));
+    let places = Connections::new(config, host.metrics.clone());
     let mut connections = JoinSet::new();
     let door = Door::new(router, host.clone(), stop.clone());
+    let mut last = Vec::new();
     loop {
-        let place = tokio::select! {
-            place = places.clone().acquire_owned() => place,
-            () = stopped(&mut stop) => break,
-        };
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
@@ -52,19 +71,41 @@ pub async fn serve(listener: TcpListener, router: Router, host: Arc<Host>, mut s
             () = stopped(&mut stop) => break,
         };
         while connections.try_join_next().is_some() {}
-        let connection = door.clone().keep(stream, peer);
-        connections.spawn(async move {
-            connection.await;
-            drop(place);
-        });
+        let place = tokio::select! {
+            place = place_for(&places, peer) => place,
+            () = stopped(&mut stop) => {
+                last.push((stream, peer));
+                break;
+            }
+        };
+        match place {
+            Some(place) => {
+                connections.spawn(door.clone().keep(stream, peer, place));
+            }
+            // It fits into the socket's buffer, or the other side does without.
+            None => drop(stream.try_write(NO_PLACE)),
+        }
     }
-    for (stream, peer) in waiting(listener) {
-        connections.spawn(door.clone().keep(stream, peer));
+    last.extend(waiting(listener));
+    for (stream, peer) in last {
+        let place = places.admit_last(peer.ip());
+        connections.spawn(door.clone().keep(stream, peer, place));
     }
     let drained = async { while connections.join_next().await.is_some() {} };
     if timeout(Duration::from_secs(config.drain_seconds), drained).await.is_err() {
         tracing::warn!(seconds = config.drain_seconds, "requests still in flight were cut off");
         connections.shutdown().await;
+    }
+}
+
+/// Waits for a place, where none is left in all; none where its address has all that it may have.
+async fn place_for(places: &Arc<Connections>, peer: SocketAddr) -> Option<Place> {
+    loop {
+        match places.admit(peer.ip()) {
+            Ok(place) => return Some(place),
+            Err(NoPlace::Source) => return None,
+            Err(NoPlace::Total) => drop(timeout(PLACE_INTERVAL, places.released()).await),
+        }
     }
 }
 
@@ -95,12 +136,14 @@ struct Door {
 
 impl Door {
     fn new(router: Router, host: Arc<Host>, stop: watch::Receiver<bool>) -> Self {
-        // HTTP/1 alone: proxies speak it to what is behind them, and its timer runs from a connection's first moment,
-        // so that silent ones make room.
+        // HTTP/1 alone: proxies speak it to what is behind them. How long a head may take is up to the place: the
+        // builder's own timer also runs between two requests.
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_secs(host.config.header_read_seconds))
+            .header_read_timeout(None)
+            // Also what is read of a body at a time.
+            .max_buf_size(host.config.head_bytes_max.max(HEAD_BYTES_MIN))
             // A signature may be over many names; a head of more than that is nobody's webhook.
             .max_headers(128);
         Self { router, host, builder, stop }
@@ -108,27 +151,31 @@ impl Door {
 
     /// Serves one connection to its end. When the host stops, that is the answer to the request under way; at once,
     /// where there is none; and for one that has only just come, after its first request.
-    async fn keep(self, stream: TcpStream, peer: SocketAddr) {
+    async fn keep(self, stream: TcpStream, peer: SocketAddr, place: Place) {
         let Self { router, host, builder, mut stop } = self;
-        let begun = Arc::new(AtomicBool::new(false));
+        let (begun, place) = (Arc::new(AtomicBool::new(false)), Arc::new(place));
         let service = service_fn(|request: Request<Incoming>| {
             begun.store(true, Ordering::Relaxed);
-            answer(router.clone(), host.clone(), peer, request)
+            answer(router.clone(), host.clone(), peer, place.clone(), request)
         });
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(prepared(stream)), service));
+        let stream = TokioIo::new(Watched { stream: prepared(stream), place: place.clone() });
+        let mut connection = pin!(builder.serve_connection(stream, service));
         let ended = tokio::select! {
             biased;
-            ended = connection.as_mut() => Some(ended),
+            ended = in_time(connection.as_mut(), &place) => Some(ended),
             () = stopped(&mut stop) => None,
         };
         let just_came = ended.is_none() && !begun.load(Ordering::Relaxed);
-        let ended =
-            if just_came { timeout(FIRST_REQUEST_WAIT, connection.as_mut()).await.ok() } else { ended };
+        let ended = if just_came {
+            timeout(FIRST_REQUEST_WAIT, in_time(connection.as_mut(), &place)).await.ok()
+        } else {
+            ended
+        };
         let ended = if let Some(ended) = ended {
             ended
         } else {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            in_time(connection.as_mut(), &place).await
         };
         if let Err(error) = ended {
             tracing::debug!(%peer, %error, "a connection ended early");
@@ -136,19 +183,119 @@ impl Door {
     }
 }
 
+/// The end of a connection, by itself or because it has been silent for too long or its place is needed.
+async fn in_time(connection: impl Future<Output = hyper::Result<()>>, place: &Place) -> hyper::Result<()> {
+    tokio::select! {
+        biased;
+        ended = connection => ended,
+        () = place.is_needed() => Ok(()),
+        () = place.is_overdue() => Ok(()),
+    }
+}
+
 async fn answer(
     router: Router,
     host: Arc<Host>,
     peer: SocketAddr,
+    place: Arc<Place>,
     mut request: Request<Incoming>,
-) -> Result<Response, Infallible> {
+) -> Result<http::Response<Answering>, Infallible> {
+    if !place.request_begins() {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        return Ok(response.map(|body| Answering { body, place }));
+    }
     request.extensions_mut().insert(ConnectInfo(peer));
     let mut response = router.oneshot(request.map(Body::new)).await?;
     // So that the sender's next request goes elsewhere.
     if host.stopping.load(Ordering::Relaxed) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response)
+    Ok(response.map(|body| Answering { body, place }))
+}
+
+/// The body of an answer; the connection is idle when it has been written.
+struct Answering {
+    body: Body,
+    place: Arc<Place>,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.place.request_ends();
+    }
+}
+
+impl hyper::body::Body for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A connection that tells its place when bytes come.
+struct Watched {
+    stream: TcpStream,
+    place: Arc<Place>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.place.bytes_arrived();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 fn prepared(stream: TcpStream) -> TcpStream {
