@@ -1,6 +1,9 @@
 //! `hookpack quarantine`: authentic requests that their pack could make nothing of, and their second chance.
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -23,7 +26,7 @@ pub(super) enum Command {
     Show(OneArgs),
     /// Send one, or all that wait, through the pack as it is now; each becomes an event once, however often it is asked for.
     Replay(ReplayArgs),
-    /// Forget one.
+    /// Delete one.
     Rm(OneArgs),
 }
 
@@ -78,8 +81,8 @@ pub(super) struct ReplayArgs {
     ask: AskArgs,
 }
 
-/// Kept requests of one call: each answer tells how far it is.
-const CHUNK: u16 = 100;
+/// Requests of one call, the most that the API takes. Each call is a line of the audit trail.
+const CHUNK: u16 = 500;
 
 pub(super) async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
     match command {
@@ -94,7 +97,7 @@ pub(super) async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
         },
         Command::Rm(OneArgs { id, ask }) => {
             let call = (Method::DELETE, &*format!("/quarantine/{id}"), Value::Null);
-            ask.ask(setup, call, |_| output::line("forgotten")).await
+            ask.ask(setup, call, |_| output::line("deleted")).await
         }
     }
 }
@@ -139,7 +142,7 @@ async fn replay_all(setup: &Setup, args: ReplayArgs) -> Result<ExitCode> {
     let client = Client::new(setup, client)?;
     let mut body =
         json!({"trigger": trigger, "cause": cause, "since": since, "until": until, "limit": CHUNK});
-    let mut total = [0; 3];
+    let (began, mut total) = (Instant::now(), [0; 3]);
     loop {
         let answer = client.call(Method::POST, "/quarantine/replay", &body).await?;
         let chunk = &answer["data"];
@@ -150,13 +153,25 @@ async fn replay_all(setup: &Setup, args: ReplayArgs) -> Result<ExitCode> {
         match output {
             Output::Json => output::line(&answer.to_string()),
             Output::Text => output::line(&format!(
-                "{replayed} replayed, {duplicates} stored before, {failing} still failing, {} left",
-                chunk["left"]
+                "{replayed} replayed, {duplicates} stored before, {failing} still failing, {}",
+                left(chunk["left"].as_u64().unwrap_or_default(), total.iter().sum(), began.elapsed())
             )),
         }
         if chunk["next_cursor"].is_null() {
             return Ok(if failing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         body["cursor"] = chunk["next_cursor"].clone();
+    }
+}
+
+/// How many are left, and how long they take at the pace of those that are done.
+fn left(left: u64, done: u64, took: Duration) -> String {
+    if left == 0 || done == 0 {
+        return format!("{left} left");
+    }
+    let seconds = u128::from(left) * took.as_millis() / u128::from(done) / 1000;
+    match (seconds / 60, seconds % 60) {
+        (0, seconds) => format!("{left} left (about {seconds} s)"),
+        (minutes, seconds) => format!("{left} left (about {minutes} min {seconds} s)"),
     }
 }

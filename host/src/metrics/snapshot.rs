@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub endpoints: usize,
     pub override_faults: usize,
     pub secrets_missing: usize,
+    /// Open requests in the quarantine by trigger.
+    pub quarantine: Vec<(String, i64)>,
     pub queue: OfQueue,
     pub pool_connections: usize,
     pub pool_idle: usize,
@@ -114,6 +116,13 @@ impl Snapshot {
             gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
             registry.register(name, help, gauge);
         }
+
+        let quarantine = Family::<OfTrigger, Gauge>::default();
+        for (trigger, open) in self.quarantine {
+            quarantine.get_or_create(&OfTrigger { trigger }).set(open);
+        }
+        let help = "Open requests in the quarantine, of all hosts on this database";
+        registry.register("quarantine_open", help, quarantine);
 
         let (calls, failures) =
             (Family::<OfTrigger, Counter>::default(), Family::<OfTrigger, Counter>::default());

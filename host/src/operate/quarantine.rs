@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -12,6 +13,7 @@ use crate::{
     ingest::{self, settle_kept},
     model::{Delivery, Outcome},
     receive::again::{Again, again, target_of},
+    request::rfc3339,
     store::quarantine::{self, Failed, Filter, OverRow},
 };
 
@@ -41,9 +43,17 @@ pub struct Progress {
 
 /// A call that takes longer leaves the rest to the next one.
 const CHUNK_TIME: Duration = Duration::from_secs(10);
+/// Replays of one call that run at a time: each waits for the database most of its time. Less than half of the pool's
+/// connections, so that everything else still finds one.
+const REPLAYS_AT_A_TIME: usize = 4;
 
-/// Replays one. Whoever asks again, or at the same time, hears what the first one heard.
+/// Replays one request. A second call for the same request, also at the same time, returns what the first one came to.
 pub async fn replay(host: &Host, actor: &Actor, id: Uuid) -> Result<Replay, Denied> {
+    replay_one(host, Some(actor), id).await
+}
+
+/// With an actor, the audit trail gets a line for this very request.
+async fn replay_one(host: &Host, actor: Option<&Actor>, id: Uuid) -> Result<Replay, Denied> {
     let gone = || Denied::NotFound(format!("quarantined request {id}"));
     let row = quarantine::get(&host.pool, id).await?.ok_or_else(gone)?;
     if row.replayed_at.is_some() {
@@ -87,11 +97,13 @@ pub async fn replay(host: &Host, actor: &Actor, id: Uuid) -> Result<Replay, Deni
             stored => stored?,
         },
     };
-    let Replay { outcome, event_id, .. } = &replay;
-    let detail = json!({"trigger_ref": row.trigger_ref, "outcome": outcome, "event_id": event_id});
-    let subject = id.to_string();
-    let trail = Trail { action: "quarantine.replay", subject: &subject, detail };
-    trail.write(&mut transaction, host, actor).await?;
+    if let Some(actor) = actor {
+        let Replay { outcome, event_id, .. } = &replay;
+        let detail = json!({"trigger_ref": row.trigger_ref, "outcome": outcome, "event_id": event_id});
+        let subject = id.to_string();
+        let trail = Trail { action: "quarantine.replay", subject: &subject, detail };
+        trail.write(&mut transaction, host, actor).await?;
+    }
     transaction.commit().await?;
     Ok(replay)
 }
@@ -116,8 +128,8 @@ async fn store(
     Ok(Replay { outcome: outcome.word().to_owned(), detail: None, replayed_at: Some(now), event_id })
 }
 
-/// Replays those that wait, the oldest first, at most `limit` of them and for no longer than some seconds; the next call
-/// goes on after `next`.
+/// Replays open requests, the oldest first, at most `limit` of them and for no longer than ten seconds; the next call
+/// continues after `next`. The audit trail gets one line a call, written before the first replay.
 pub async fn replay_many(
     host: &Host,
     actor: &Actor,
@@ -128,17 +140,22 @@ pub async fn replay_many(
     let began = Instant::now();
     let mut progress = Progress::default();
     let mut last = after;
-    for id in quarantine::waiting(&host.pool, filter, after, limit).await? {
-        if began.elapsed() > CHUNK_TIME {
-            break;
-        }
-        match replay(host, actor, id).await {
+    let ids = quarantine::waiting(&host.pool, filter, after, limit).await?;
+    if !ids.is_empty() {
+        record_replays(host, actor, filter, &ids).await?;
+    }
+    let in_time = ids.into_iter().take_while(|_| began.elapsed() <= CHUNK_TIME);
+    let replay = async |id| (id, replay_one(host, None, id).await);
+    // In their order: `last` must have none before it that was not tried.
+    let mut replays = stream::iter(in_time).map(replay).buffered(REPLAYS_AT_A_TIME);
+    while let Some((id, replayed)) = replays.next().await {
+        match replayed {
             Ok(replay) if replay.replayed_at.is_none() => progress.still_failing += 1,
             Ok(replay) if replay.outcome == Outcome::Duplicate.word() => progress.duplicates += 1,
             Ok(_) => progress.replayed += 1,
             // Its trigger is away, or it waits too long for its mapper: those behind it need not.
             Err(Denied::Conflict(_) | Denied::Busy(_)) => progress.still_failing += 1,
-            // Somebody has deleted it.
+            // It was deleted meanwhile.
             Err(Denied::NotFound(_)) => {}
             Err(error) => return Err(error),
         }
@@ -149,7 +166,23 @@ pub async fn replay_many(
     Ok(progress)
 }
 
-/// Forgets one, whether it waits or not.
+/// Writes who replays how many requests, by which filter.
+async fn record_replays(host: &Host, actor: &Actor, filter: &Filter, ids: &[Uuid]) -> Result<(), Denied> {
+    let Filter { trigger_ref, cause, .. } = filter;
+    let [since, until] = [filter.since, filter.until].map(|at| at.map(rfc3339));
+    let detail = json!({
+        "trigger_ref": trigger_ref, "cause": cause, "since": since, "until": until,
+        "requests": ids.len(), "first": ids.first(), "last": ids.last(),
+    });
+    let subject = trigger_ref.as_deref().unwrap_or("all");
+    let mut transaction = host.pool.begin().await?;
+    let trail = Trail { action: "quarantine.replay_many", subject, detail };
+    trail.write(&mut transaction, host, actor).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Deletes one, whether it is open or was replayed.
 pub async fn delete(host: &Host, actor: &Actor, id: Uuid) -> Result<(), Denied> {
     let mut transaction = host.pool.begin().await?;
     let trigger_ref = quarantine::delete(&mut *transaction, id).await?;

@@ -199,14 +199,20 @@ pub struct Over<'a> {
     pub event_id: Option<Uuid>,
 }
 
-/// It waits no more; its row of the request log leads to the event, too, unless it led to another one.
+/// Marks a request as replayed. Its row of the request log gets the event, too, unless it has another one, and the
+/// statistics count a request that became events.
 pub async fn end(db: impl PgExecutor<'_>, id: Uuid, over: Over<'_>) -> sqlx::Result<()> {
     sqlx::query!(
         "with ended as (
            update hookpack.quarantine
            set attempts = attempts + 1, attempted_at = $2, replayed_at = $2, pack_version = $3, outcome = $4, event_id = $5
            where id = $1
-           returning request_id
+           returning request_id, trigger_ref
+         ), counted as (
+           insert into hookpack.request_count_delta
+             (day, trigger_ref, outcome, latency, requests, body_bytes, last_at)
+           select ($2::timestamptz at time zone 'UTC')::date, trigger_ref, 'replayed', 0, 1, 0, $2
+           from ended where $4 = 'accepted'
          )
          update hookpack.request_log set event_id = $5
          where id in (select request_id from ended) and event_id is null",
@@ -245,6 +251,15 @@ pub async fn fail(db: impl PgExecutor<'_>, id: Uuid, failed: Failed<'_>) -> sqlx
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Open requests of each trigger that has any.
+pub async fn count_open(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<(String, i64)>> {
+    let rows = sqlx::query!(
+        r#"select trigger_ref, count(*) as "open!" from hookpack.quarantine where replayed_at is null
+           group by trigger_ref order by trigger_ref"#
+    );
+    Ok(rows.fetch_all(db).await?.into_iter().map(|row| (row.trigger_ref, row.open)).collect())
 }
 
 /// Forgets one; of which trigger it was.

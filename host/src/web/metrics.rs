@@ -1,12 +1,16 @@
 //! `/metrics`: counters and durations for Prometheus.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header};
+use tokio::time::timeout;
 
 use super::auth::{Caller, Read};
 use crate::{
@@ -14,6 +18,7 @@ use crate::{
     mapping::Mapping,
     metrics::{OfMapper, Snapshot},
     pack::{STATES, Trigger},
+    store::quarantine,
 };
 
 /// Where senders can reach it: names of packs are not for everybody.
@@ -25,7 +30,7 @@ pub(super) async fn guarded(_: Caller<Read>, host: State<Arc<Host>>) -> Response
 pub(super) async fn open(State(host): State<Arc<Host>>) -> Response {
     let registry = host.registry.load();
     host.metrics.retain_owners(|owner_ref| registry.knows(owner_ref));
-    match host.metrics.text(snapshot(&host)) {
+    match host.metrics.text(snapshot(&host, open_in_quarantine(&host).await)) {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
@@ -37,7 +42,16 @@ pub(super) async fn open(State(host): State<Arc<Host>>) -> Response {
     }
 }
 
-fn snapshot(host: &Host) -> Snapshot {
+/// How long a scrape waits for the database; then the gauge of the quarantine is left out.
+const QUARANTINE_WAIT: Duration = Duration::from_secs(1);
+
+/// Open requests in the quarantine by trigger, of all hosts; none while the database does not answer.
+async fn open_in_quarantine(host: &Host) -> Vec<(String, i64)> {
+    let counted = timeout(QUARANTINE_WAIT, quarantine::count_open(&host.pool)).await;
+    counted.ok().and_then(Result::ok).unwrap_or_default()
+}
+
+fn snapshot(host: &Host, quarantine: Vec<(String, i64)>) -> Snapshot {
     let (registry, watching) = (host.registry.load(), host.watching.load());
     let loaded = &registry.loaded;
     let here = loaded.standings.iter().map(|standing| {
@@ -58,6 +72,7 @@ fn snapshot(host: &Host) -> Snapshot {
         endpoints: registry.endpoint_count(),
         override_faults: registry.override_faults().count(),
         secrets_missing: host.missing_secrets().len(),
+        quarantine,
         queue: host.ingest.waiting(),
         pool_connections: host.pool.size() as usize,
         pool_idle: host.pool.num_idle(),

@@ -58,7 +58,9 @@ pub(in crate::web) struct Counts {
     duration_us: Quantiles,
     #[serde(with = "time::serde::rfc3339::option")]
     last_request_at: Option<OffsetDateTime>,
-    /// When the last request was accepted.
+    /// Quarantined requests that a replay turned into events; they count under `quarantined` in `outcomes`, too.
+    replayed: i64,
+    /// When the last request was accepted, or replayed from the quarantine.
     #[serde(with = "time::serde::rfc3339::option")]
     last_event_at: Option<OffsetDateTime>,
     #[serde(skip)]
@@ -73,6 +75,9 @@ struct Quantiles {
 }
 
 const DAYS: i64 = 30;
+
+/// What `store::quarantine::end` counts a replay as: no outcome of a request.
+const REPLAYED: &str = "replayed";
 
 /// Counts, bytes, durations and the last request and event, of each trigger and of all. It costs the same however many
 /// rows the request log has.
@@ -103,6 +108,11 @@ pub(in crate::web) async fn stats(
 
 impl Counts {
     fn add(&mut self, row: &CountRow) {
+        if row.outcome == REPLAYED {
+            self.replayed += row.requests;
+            self.last_event_at = self.last_event_at.max(row.last_at);
+            return;
+        }
         self.requests += row.requests;
         self.body_bytes += row.body_bytes;
         *self.outcomes.entry(row.outcome.clone()).or_default() += row.requests;
