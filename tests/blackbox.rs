@@ -80,6 +80,8 @@ mod pipeline;
 mod quarantine;
 #[path = "blackbox/readme.rs"]
 mod readme;
+#[path = "blackbox/replays_and_deletions.rs"]
+mod replays_and_deletions;
 #[path = "blackbox/retention.rs"]
 mod retention;
 #[path = "blackbox/remap.rs"]

@@ -4,6 +4,7 @@ mod audit;
 mod client;
 mod compare;
 mod curl;
+mod delete_events;
 mod demo;
 mod list;
 mod master_key;
@@ -78,7 +79,7 @@ enum Command {
     MasterKey(master_key::Command),
     /// List the senders that are built in, or show how one signs.
     Presets(presets::Args),
-    /// List stored events, the newest first, or show one.
+    /// List stored events, the newest first, show one, or delete some.
     Events(list::EventsArgs),
     /// List received requests and what came of them, the newest first, or show one.
     Requests(list::RequestsArgs),

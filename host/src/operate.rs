@@ -1,6 +1,7 @@
 //! What operators change on a host that runs. Each change is one transaction with its line in the trail, and is in
 //! force on this host when it returns; the other hosts hear of it.
 
+pub mod events;
 pub mod master_key;
 pub mod overrides;
 pub mod quarantine;

@@ -72,7 +72,7 @@ fn management() -> Router<Arc<Host>> {
         .routes(routes!(api::master_key::reseal))
         .routes(routes!(api::events::list))
         .routes(routes!(api::stream::stream))
-        .routes(routes!(api::events::get))
+        .routes(routes!(api::events::get, api::events::delete))
         .routes(routes!(api::remap::remap))
         .routes(routes!(api::requests::list))
         .routes(routes!(api::requests::get))

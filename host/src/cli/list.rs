@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{
     Output, Setup,
     client::{AskArgs, Client, Unreachable},
-    output,
+    delete_events, output,
 };
 use crate::pack::diagnostics::Fault;
 
@@ -31,7 +31,10 @@ pub(super) struct TriggersArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct EventsArgs {
+    #[command(subcommand)]
+    command: Option<EventsCommand>,
     /// Show this one in full.
     #[arg(value_name = "ID", conflicts_with_all = ["trigger", "key", "follow"])]
     id: Option<Uuid>,
@@ -46,6 +49,12 @@ pub(super) struct EventsArgs {
     key: Option<String>,
     #[command(flatten)]
     rows: Rows,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum EventsCommand {
+    /// Delete events for good, with the requests that are kept of them: one, or all that the options select.
+    Rm(delete_events::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -175,6 +184,9 @@ fn show_triggers(answer: &Value) {
 }
 
 pub(super) async fn events(setup: &Setup, args: EventsArgs) -> Result<ExitCode> {
+    if let Some(EventsCommand::Rm(args)) = args.command {
+        return delete_events::run(setup, args).await;
+    }
     if let Some(id) = args.id.filter(|_| args.remap) {
         let call = (Method::POST, &*format!("/events/{id}/remap"), Value::Null);
         return args.rows.ask.ask(setup, call, |answer| output::fields(&answer["data"])).await;

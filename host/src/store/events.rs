@@ -77,6 +77,37 @@ pub async fn get(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<Event
     .await
 }
 
+/// What a deleted event was.
+#[derive(Debug)]
+pub struct DeletedRow {
+    pub trigger_ref: String,
+    pub request_id: Option<Uuid>,
+}
+
+/// Deletes one event with everything else that the database keeps of the request it came in: the kept request, and the
+/// request in quarantine. Its row of the request log stays, without the event. Its idempotency key stays claimed until
+/// its window ends, so that the same delivery is not stored again. `None`: there is no such event.
+pub async fn delete(db: impl PgExecutor<'_>, id: Uuid) -> sqlx::Result<Option<DeletedRow>> {
+    sqlx::query_as!(
+        DeletedRow,
+        r#"with gone as (
+             delete from hookpack.event where id = $1
+             returning trigger_ref, (metadata->>'request_id')::uuid as request_id
+           ), kept as (
+             delete from hookpack.kept_request where request_id in (select request_id from gone)
+           ), quarantined as (
+             delete from hookpack.quarantine where request_id in (select request_id from gone)
+           ), logged as (
+             update hookpack.request_log set event_id = null
+             where id in (select request_id from gone) and event_id = $1
+           )
+           select trigger_ref, request_id from gone"#,
+        id,
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// The payloads of a trigger's events that one request became, in order; `id` is one of them.
 pub async fn of_delivery(
     db: impl PgExecutor<'_>,

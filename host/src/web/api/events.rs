@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use time::OffsetDateTime;
@@ -12,9 +12,10 @@ use uuid::Uuid;
 use super::{Data, Failures, Page, data, limit, moment, page, turn};
 use crate::{
     host::Host,
+    operate,
     store::events::{self, EventRow, Filter},
     web::{
-        auth::{Caller, Read},
+        auth::{Admin, Caller, Read},
         error::ApiError,
         extract::{Asked, Named},
     },
@@ -145,4 +146,17 @@ pub(in crate::web) async fn get(
 ) -> Result<Json<Data<Event>>, ApiError> {
     let row = events::get(&host.pool, id).await?.filter(|row| caller.who.reaches(&row.pack_ref));
     row.map(|row| data(Event::from(row))).ok_or_else(|| ApiError::NotFound(format!("event {id}")))
+}
+
+/// Deletes one event, with the request that was kept beside it or in the quarantine. What is left: the request's row in
+/// the log, and its idempotency key, so that the same delivery is not stored again.
+#[utoipa::path(delete, path = "/api/v1/events/{id}", tag = "events", params(("id" = Uuid, Path)),
+    responses((status = 204), Failures))]
+pub(in crate::web) async fn delete(
+    caller: Caller<Admin>,
+    State(host): State<Arc<Host>>,
+    Named(id): Named<Uuid>,
+) -> Result<StatusCode, ApiError> {
+    operate::events::delete(&host, &caller.who.actor(), id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
