@@ -184,6 +184,14 @@ pub struct Config {
     pub event_bytes_max: usize,
     /// Size of all events that one delivery becomes, in bytes; then its mapping fails.
     pub delivery_bytes_max: usize,
+    /// Steps that one request may spend on evaluating paths, schemas and templates (about as many values visited);
+    /// then its mapping fails, or 401 before its signature is verified.
+    pub evaluation_steps_max: u64,
+    /// Bytes that evaluation may make for one request, results and copies together; then as above.
+    pub evaluation_bytes_max: u64,
+    /// Milliseconds that evaluation may take for one request, waiting not counted; then 503 with `Retry-After`, or 401
+    /// before its signature is verified.
+    pub evaluation_ms: u64,
     /// Steps of one template, in minijinja's fuel; then the mapping fails.
     pub template_fuel: u64,
 
@@ -301,6 +309,9 @@ impl Default for Config {
             events_per_delivery_max: 1000,
             event_bytes_max: 4 << 20,
             delivery_bytes_max: 32 << 20,
+            evaluation_steps_max: 20_000_000,
+            evaluation_bytes_max: 64 << 20,
+            evaluation_ms: 2000,
             template_fuel: 200_000,
 
             mapper_workers: None,

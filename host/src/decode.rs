@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use self::document::Document;
 use crate::{
+    budget::Budget,
     json,
     request::{Attributes, Inbound},
     selector::Subject,
@@ -167,8 +168,8 @@ fn lines(body: &Bytes, attributes: &Attributes, payloads_max: usize) -> Result<V
 
 impl Payload {
     /// What selectors look at.
-    pub fn subject<'a>(&'a self, request: &'a Inbound) -> Subject<'a> {
-        Subject { request, attributes: &self.attributes, payload: &self.value }
+    pub fn subject<'a>(&'a self, request: &'a Inbound, budget: &'a Budget) -> Subject<'a> {
+        Subject { request, attributes: &self.attributes, payload: &self.value, budget }
     }
 
     /// The document's very text: what is stored when nothing is mapped, and what a mapper is given.

@@ -51,6 +51,8 @@ pub mod decode;
 pub mod verify;
 /// How a part of a request is named (jsonpath-rust).
 pub mod selector;
+/// What one request may spend on evaluation.
+pub mod budget;
 /// One request as it was received.
 pub mod request;
 /// Forms and query strings as everything here reads them.

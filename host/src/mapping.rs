@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
 
-use crate::{json, selector::Subject, verify::Verify, wasm};
+use crate::{budget::Exhausted, json, selector::Subject, verify::Verify, wasm};
 
 #[derive(Clone, Debug)]
 pub enum Mapping {
@@ -49,6 +49,7 @@ pub enum Failure {
     Unmapped(String),
     /// Too much is waiting for mappers; the same request may succeed later.
     Busy(String),
+    Exhausted(Exhausted),
 }
 
 /// Why a payload can't be mapped, in the pack author's words.
@@ -83,7 +84,8 @@ impl Mapping {
                 let repeats = json::repeats_a_name(given.subject.payload, &text);
                 let text = if repeats { given.subject.payload.to_string().into() } else { text };
                 let delivery = mapper::delivery(&given, text);
-                match mapper.transform(delivery, given.subject.request.received_at).await.result {
+                let transforming = mapper.transform(delivery, given.subject.request.received_at);
+                match given.subject.budget.waiting(transforming).await.result {
                     Ok(wasm::Transformed::Events(events)) => Ok(Made::Events(events)),
                     Ok(wasm::Transformed::Skipped(reason)) => Ok(Made::Skipped(reason)),
                     Err(wasm::Failure::InvalidPayload(reason)) => {
@@ -102,6 +104,12 @@ impl Mapping {
 impl From<Unmapped> for Failure {
     fn from(Unmapped(reason): Unmapped) -> Self {
         Self::Unmapped(reason)
+    }
+}
+
+impl From<Exhausted> for Failure {
+    fn from(exhausted: Exhausted) -> Self {
+        Self::Exhausted(exhausted)
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Number, Value};
 
 use crate::{
+    budget::Exhausted,
     schema::Schema,
     selector::{Selected, Selector, Subject},
 };
@@ -28,18 +29,23 @@ pub enum Condition {
 
 impl Match {
     /// The first line that does not hold, if any.
-    pub fn first_unmet(&self, subject: Subject<'_>) -> Option<&Line> {
-        self.0.iter().find(|line| !line.holds(subject))
+    pub fn first_unmet(&self, subject: Subject<'_>) -> Result<Option<&Line>, Exhausted> {
+        for line in &self.0 {
+            if !line.holds(subject)? {
+                return Ok(Some(line));
+            }
+        }
+        Ok(None)
     }
 }
 
 impl Line {
-    fn holds(&self, subject: Subject<'_>) -> bool {
-        match self.selector.select(subject) {
+    fn holds(&self, subject: Subject<'_>) -> Result<bool, Exhausted> {
+        Ok(match self.selector.select(subject)? {
             Selected::Nothing => false,
             Selected::One(value) => self.condition.holds(&value),
             Selected::Many(values) => values.into_iter().any(|value| self.condition.holds(value)),
-        }
+        })
     }
 }
 

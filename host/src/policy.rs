@@ -8,6 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    budget::Exhausted,
     config::RateLimit,
     model::Answer,
     selector::{Selected, Selector, Subject},
@@ -101,19 +102,19 @@ const KEY_BYTES_MAX: usize = 400;
 
 impl Idempotency {
     /// The delivery's key; `None` when the request lacks it.
-    pub fn key_of(&self, subject: Subject<'_>) -> Option<String> {
+    pub fn key_of(&self, subject: Subject<'_>) -> Result<Option<String>, Exhausted> {
         let key = match &self.key {
             KeySource::BodyDigest => format!("sha256:{}", hex::encode(Sha256::digest(&subject.request.body))),
-            KeySource::Select(selector) => match selector.select(subject) {
+            KeySource::Select(selector) => match selector.select(subject)? {
                 Selected::One(value) => match &*value {
                     Value::String(text) => text.clone(),
                     Value::Number(number) => number.to_string(),
-                    Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+                    Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return Ok(None),
                 },
-                Selected::Nothing | Selected::Many(_) => return None,
+                Selected::Nothing | Selected::Many(_) => return Ok(None),
             },
         };
-        storable_key(key)
+        Ok(storable_key(key))
     }
 }
 

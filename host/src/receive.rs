@@ -30,6 +30,7 @@ pub use self::{
     source::source_of,
 };
 use crate::{
+    budget::{self, Budget},
     clock::Clock,
     config::Config,
     decode::Coding,
@@ -231,6 +232,7 @@ async fn check(
     let Course { host, is_trial, .. } = course;
     // As they are now, to the end: packs and their secrets may be swapped meanwhile.
     let known = host.secrets.load_full();
+    let budget = &Budget::new(budget::Limits::of(&host.config), Instant::now());
     let policy = endpoint.target.policy();
     log.trigger_ref = Some(endpoint.target.owner_ref().to_owned());
     log.endpoint_key_id = Some(endpoint.key_id);
@@ -255,7 +257,7 @@ async fn check(
         steps.enter(Step::Body);
         let has_body = small_body(request, &endpoint.target, body, &host.config).await;
         steps.enter(Step::Handshake);
-        if let Some(shaken) = shake(course, endpoint, &known, request, has_body).await? {
+        if let Some(shaken) = shake(course, endpoint, &known, request, has_body, budget).await? {
             return Ok(Passed::Shaken(shaken));
         }
     }
@@ -268,14 +270,14 @@ async fn check(
     log.body_bytes = i64::try_from(request.body.len()).unwrap_or(i64::MAX);
     if course.verifies {
         steps.enter(Step::Signature);
-        believe(course, &endpoint.target, request, &secrets).await?;
+        believe(course, &endpoint.target, request, &secrets, budget).await?;
         log.verified = policy.verify.verifies();
     }
     if let Some(limit) = endpoint.limit.as_ref().filter(|_| !is_trial) {
         steps.enter(Step::RateLimit);
         limit.admit().await.map_err(Refusal::not_admitted)?;
     }
-    let judged = judge(&endpoint.target, request, coding, Limits::of(&host.config), steps).await?;
+    let judged = judge(&endpoint.target, request, coding, Limits::of(&host.config, budget), steps).await?;
     Ok(match deliverable(&endpoint.target, request, judged, log) {
         Some(mut delivery) => {
             let is_kept = host.config.kept_request_days.is_some() && !delivery.events.is_empty() && !is_trial;
@@ -342,10 +344,12 @@ async fn shake(
     known: &Secrets,
     request: &Inbound,
     has_body: bool,
+    budget: &Budget,
 ) -> Result<Option<Shaken>, Refusal> {
     let (host, Endpoint { target, .. }) = (course.host, endpoint);
     // What has to be fetched is fetched for deliveries; no sender's handshake is signed so.
-    let shaken = handshake(target, request, has_body, &host.public_url, None, known, course.clock.now())?;
+    let now = course.clock.now();
+    let shaken = handshake(target, request, has_body, &host.public_url, known, now, budget)?;
     let Some(Shaken { store: Some(secret), .. }) = &shaken else { return Ok(shaken) };
     // More than an answer: what holds for deliveries holds for this.
     if endpoint.paused {
@@ -373,12 +377,13 @@ async fn believe(
     target: &Target,
     request: &Inbound,
     secrets: &[SecretValue],
+    budget: &Budget,
 ) -> Result<(), Refusal> {
     let host = course.host;
     let check = |fetched: Option<&str>| {
-        authenticate(target, request, &host.public_url, fetched, secrets, course.clock.now())
+        authenticate(target, request, &host.public_url, fetched, secrets, course.clock.now(), budget)
     };
-    let Some(url) = wanted(target, request, &host.public_url)? else { return check(None) };
+    let Some(url) = wanted(target, request, &host.public_url, budget)? else { return check(None) };
     let fetch = async |newer_than| {
         let fetched = host.fetcher.get(&url, newer_than).await;
         fetched.map_err(|error| Refusal::keys_unavailable(&format!("{error:#}")))

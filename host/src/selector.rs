@@ -14,7 +14,10 @@ use jsonpath_rust::{
 };
 use serde_json::Value;
 
-use crate::request::{Attributes, Inbound};
+use crate::{
+    budget::{Budget, Exhausted},
+    request::{Attributes, Inbound},
+};
 
 /// What selectors look at: a request, and one payload of it.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +25,7 @@ pub struct Subject<'a> {
     pub request: &'a Inbound,
     pub attributes: &'a Attributes,
     pub payload: &'a Value,
+    pub budget: &'a Budget,
 }
 
 #[derive(Clone, Debug)]
@@ -92,10 +96,10 @@ impl Selector {
         }
     }
 
-    pub fn select<'a>(&self, subject: Subject<'a>) -> Selected<'a> {
-        let Subject { request, attributes, payload } = subject;
+    pub fn select<'a>(&self, subject: Subject<'a>) -> Result<Selected<'a>, Exhausted> {
+        let Subject { request, attributes, payload, budget } = subject;
         let text = |text: Cow<'a, str>| Selected::One(Cow::Owned(Value::String(text.into_owned())));
-        match self {
+        Ok(match self {
             Self::Header(name) => request.first_header(name).map_or(Selected::Nothing, text),
             Self::Query(name) => request.query_value(name).map_or(Selected::Nothing, text),
             Self::Attribute(name) => {
@@ -103,9 +107,12 @@ impl Selector {
             }
             Self::Path => text(Cow::Borrowed(&request.path)),
             Self::Method => text(Cow::Borrowed(request.method.as_str())),
-            Self::Body => text(String::from_utf8_lossy(&request.body)),
-            Self::Json(path) => path.select(payload),
-        }
+            Self::Body => {
+                budget.spend_bytes(request.body.len())?;
+                text(String::from_utf8_lossy(&request.body))
+            }
+            Self::Json(path) => return path.select(payload, budget),
+        })
     }
 }
 
@@ -185,30 +192,31 @@ impl JsonPath {
         matches!(self.query, Query::Singular(_))
     }
 
-    pub fn select<'a>(&self, payload: &'a Value) -> Selected<'a> {
-        match &self.query {
+    pub fn select<'a>(&self, payload: &'a Value, budget: &Budget) -> Result<Selected<'a>, Exhausted> {
+        Ok(match &self.query {
             Query::Singular(steps) => match walk(steps, payload) {
                 Some(value) => Selected::One(Cow::Borrowed(value)),
                 None => Selected::Nothing,
             },
             Query::Each(paths) => {
                 let mut found = Vec::new();
-                walk_each(paths, payload, &mut found);
+                walk_each(paths, payload, budget, &mut found)?;
                 Selected::Many(found)
             }
             Query::Full(query) => {
                 let found = js_path_process(query, payload).unwrap_or_default();
+                budget.spend_steps(found.len() as u64)?;
                 Selected::Many(found.into_iter().map(|node| node.val).collect())
             }
-        }
+        })
     }
 
     /// Everything that it selects, in order.
-    pub fn all<'a>(&self, payload: &'a Value) -> Vec<&'a Value> {
-        match self.select(payload) {
+    pub fn all<'a>(&self, payload: &'a Value, budget: &Budget) -> Result<Vec<&'a Value>, Exhausted> {
+        Ok(match self.select(payload, budget)? {
             Selected::Many(members) => members,
             Selected::Nothing | Selected::One(_) => self.value(payload).into_iter().collect(),
-        }
+        })
     }
 
     /// Puts a value in the place of the one that is there, or beside its siblings; whether there was a place.
@@ -292,14 +300,25 @@ fn walk<'a>(steps: &[Step], from: &'a Value) -> Option<&'a Value> {
     })
 }
 
-fn walk_each<'a>(paths: &[Vec<Step>], from: &'a Value, found: &mut Vec<&'a Value>) {
-    let Some((path, rest)) = paths.split_first() else { return };
+fn walk_each<'a>(
+    paths: &[Vec<Step>],
+    from: &'a Value,
+    budget: &Budget,
+    found: &mut Vec<&'a Value>,
+) -> Result<(), Exhausted> {
+    let Some((path, rest)) = paths.split_first() else { return Ok(()) };
+    budget.spend_steps(1)?;
     match walk(path, from) {
         Some(value) if rest.is_empty() => found.push(value),
-        Some(Value::Array(items)) => items.iter().for_each(|item| walk_each(rest, item, found)),
-        Some(Value::Object(members)) => members.values().for_each(|member| walk_each(rest, member, found)),
+        Some(Value::Array(items)) => {
+            items.iter().try_for_each(|item| walk_each(rest, item, budget, found))?;
+        }
+        Some(Value::Object(members)) => {
+            members.values().try_for_each(|member| walk_each(rest, member, budget, found))?;
+        }
         _ => {}
     }
+    Ok(())
 }
 
 fn in_the_authors_words(text: &str, error: &JsonPathError) -> String {
@@ -340,7 +359,8 @@ mod tests {
         let request = post(&[("x-event", "push")], "raw");
         let payload = json!({"a": {"b.c": [10, 20]}, "list": [{"id": 1}, {"no": 2}, {"id": 3}], "n": null});
         let attributes = Attributes::from([("type".to_owned(), "push".to_owned())]);
-        let subject = Subject { request: &request, attributes: &attributes, payload: &payload };
+        let budget = &Budget::default();
+        let subject = Subject { request: &request, attributes: &attributes, payload: &payload, budget };
         let one = |value: Value| Selected::One(Cow::Owned(value));
         let table = [
             ("header:X-Event", one(json!("push"))),
@@ -357,7 +377,7 @@ mod tests {
             ("$", one(payload.clone())),
         ];
         for (text, expected) in table {
-            assert_eq!(Selector::parse(text).unwrap().select(subject), expected, "{text}");
+            assert_eq!(Selector::parse(text).unwrap().select(subject), Ok(expected), "{text}");
         }
         for (text, expected) in [
             ("$.list[*].id", json!([1, 3])),
@@ -372,7 +392,7 @@ mod tests {
         ] {
             let selector = Selector::parse(text).unwrap();
             assert!(!selector.is_singular(), "{text}");
-            let Selected::Many(found) = selector.select(subject) else { panic!("{text}") };
+            let Ok(Selected::Many(found)) = selector.select(subject) else { panic!("{text}") };
             assert_eq!(json!(found), expected, "{text}");
         }
     }

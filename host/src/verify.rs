@@ -25,7 +25,7 @@ use self::{
     signature::{Place, TimestampPlace},
     template::Template,
 };
-use crate::{model::Outcome, request, secret::SecretValue, selector::JsonPath};
+use crate::{budget::Exhausted, model::Outcome, request, secret::SecretValue, selector::JsonPath};
 
 /// How a trigger's requests are verified.
 #[derive(Clone, Debug)]
@@ -321,7 +321,7 @@ impl Verify {
                 |own| Some(format!("{own}&{}", query.clone().unwrap_or_default())),
             );
         }
-        let seen = Seen::new(&request, seen.public_url);
+        let seen = Seen::new(&request, seen.public_url, seen.budget);
         let mut signed = match &declared.scheme {
             Scheme::Hmac(rule) => rule.sign(&seen, secret, now)?,
             Scheme::Token(token) => token.sign(secret)?,
@@ -361,7 +361,8 @@ impl Declared {
         }
         let Some(each) = &self.each else { return self.check_one(seen, secrets, now) };
         let json = seen.json().ok_or_else(|| Unverified::bad("the body is no JSON"))?;
-        let items = each.all(json);
+        let exhausted = |error: Exhausted| Unverified::bad(error.to_string());
+        let items = each.all(json, seen.budget).map_err(exhausted)?;
         if items.is_empty() {
             return Err(Unverified::bad(format!("the body has no item at {}", each.text())));
         }
@@ -369,6 +370,8 @@ impl Declared {
             return Err(Unverified::bad(format!("more than {ITEMS_MAX} items at {}", each.text())));
         }
         for item in items {
+            // A digest of the whole body for each item takes long and no steps.
+            seen.budget.check_time().map_err(exhausted)?;
             self.check_one(&seen.item(item), secrets, now)?;
         }
         Ok(())

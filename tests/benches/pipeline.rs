@@ -24,6 +24,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use futures_util::FutureExt;
 use hmac::{KeyInit, Mac};
 use hookpack::{
+    budget::{self, Budget},
     config::Config,
     decode::{self, Coding},
     mapping::{Given, Made},
@@ -96,14 +97,15 @@ fn steps(criterion: &mut Criterion, case: &Case, push: &Trigger, template: &Trig
         decode::Limits { bytes_max: push.policy.body_bytes_max, payloads_max: 1, form_fields_max: 1 };
     let payload = coding.decode(request, limits).unwrap().payloads.remove(0);
     measure(criterion, "verify/github", case, || {
-        push.policy.verify.check(&Seen::new(request, PUBLIC_URL), &secrets, NOW).unwrap();
+        push.policy.verify.check(&Seen::new(request, PUBLIC_URL, &Budget::default()), &secrets, NOW).unwrap();
     });
     measure(criterion, "decode", case, || coding.decode(request, limits).unwrap());
     measure(criterion, "schema", case, || push.schema.check(&payload.value).unwrap());
     for (name, trigger) in [("map/fields", push), ("map/template", template)] {
         measure(criterion, name, case, || {
             let (trigger_ref, verify) = (trigger.reference.as_str(), &trigger.policy.verify);
-            let given = Given { subject: payload.subject(request), trigger_ref, verify };
+            let budget = &Budget::default();
+            let given = Given { subject: payload.subject(request, budget), trigger_ref, verify };
             let Made::One(mapped) = at_once(trigger.mapping.apply(given, Bytes::new)).unwrap() else {
                 panic!("fields and templates make one event");
             };
@@ -115,7 +117,11 @@ fn steps(criterion: &mut Criterion, case: &Case, push: &Trigger, template: &Trig
 fn verify_stripe(criterion: &mut Criterion, case: &Case, stripe: &Pack, body: &Bytes) {
     let (request, secrets) = (signed(&stripe.policy.verify, body), [SecretValue::new(SECRET)]);
     measure(criterion, "verify/stripe", case, || {
-        stripe.policy.verify.check(&Seen::new(&request, PUBLIC_URL), &secrets, NOW).unwrap();
+        stripe
+            .policy
+            .verify
+            .check(&Seen::new(&request, PUBLIC_URL, &Budget::default()), &secrets, NOW)
+            .unwrap();
     });
 }
 
@@ -123,15 +129,16 @@ fn verify_stripe(criterion: &mut Criterion, case: &Case, stripe: &Pack, body: &B
 fn whole(criterion: &mut Criterion, case: &Case, github: &Arc<Pack>) {
     let (request, secrets) = (&case.request, [SecretValue::new(SECRET)]);
     let push = github.trigger("github.push").unwrap().clone();
-    let limits = Limits::of(&Config::default());
+    let config = Config::default();
     for (name, target) in
         [("whole/trigger", Target::Trigger(push)), ("whole/pack", Target::Pack(github.clone()))]
     {
         let receive = || {
-            authenticate(&target, request, PUBLIC_URL, None, &secrets, NOW).unwrap();
+            let budget = &Budget::new(budget::Limits::of(&config), std::time::Instant::now());
+            authenticate(&target, request, PUBLIC_URL, None, &secrets, NOW, budget).unwrap();
             let steps = &mut Steps::begin(std::time::Instant::now());
             let coding = Coding::of(&request.headers).unwrap();
-            at_once(judge(&target, request, coding, limits, steps)).unwrap()
+            at_once(judge(&target, request, coding, Limits::of(&config, budget), steps)).unwrap()
         };
         assert_eq!(receive().events.len(), 1, "a push is one event");
         measure(criterion, name, case, receive);
@@ -218,7 +225,9 @@ fn signed(verify: &hookpack::verify::Verify, body: &Bytes) -> Inbound {
         body: body.clone(),
     };
     request.headers.insert(header::CONTENT_LENGTH, body.len().into());
-    let added = verify.sign(&Seen::new(&request, PUBLIC_URL), &SecretValue::new(SECRET), NOW).unwrap();
+    let added = verify
+        .sign(&Seen::new(&request, PUBLIC_URL, &Budget::default()), &SecretValue::new(SECRET), NOW)
+        .unwrap();
     request.headers.extend(added.headers);
     request
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hookpack::{
+    budget::Budget,
     pack::{self, Pack, Reader, presets},
     receive::{authenticate, wanted},
     registry::Target,
@@ -84,9 +85,10 @@ fn outcome(vectors: &Vectors, pack: &Arc<Pack>, case: &Value) -> String {
     let target = Target::Trigger(pack.triggers[0].clone());
     let request = inbound(case, now);
     let url = document["public_url"].as_str().unwrap();
-    let checked = wanted(&target, &request, url).and_then(|wanted| {
+    let budget = &Budget::default();
+    let checked = wanted(&target, &request, url, budget).and_then(|wanted| {
         let fetched = wanted.as_deref().and_then(|url| document["pinned"][url].as_str());
-        authenticate(&target, &request, url, fetched, &secrets, now)
+        authenticate(&target, &request, url, fetched, &secrets, now, budget)
     });
     checked.map_or_else(|refusal| refusal.outcome.word().to_owned(), |()| "accepted".to_owned())
 }

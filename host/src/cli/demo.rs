@@ -21,6 +21,7 @@ use super::{
     output, send, serve,
 };
 use crate::{
+    budget::Budget,
     clock::Clock,
     config::{Config, Environment, LogFormat},
     model::Outcome,
@@ -133,7 +134,7 @@ fn pin(config: &mut Config, packs: &[Arc<Pack>], folder: &Path) -> Result<()> {
             let now = time::OffsetDateTime::UNIX_EPOCH;
             let Ok(outgoing) = case.outgoing(policy, &secrets, "", "", now) else { continue };
             let request = case.inbound(&outgoing, "", now);
-            if let Ok(Some(url)) = policy.verify.wanted(&Seen::new(&request, "")) {
+            if let Ok(Some(url)) = policy.verify.wanted(&Seen::new(&request, "", &Budget::default())) {
                 config.pinned_urls.insert(url, file.clone());
             }
         }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Number, Value};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-use super::{Mapped, Unmapped};
+use super::{Failure, Mapped, Unmapped};
 use crate::selector::{Selected, Selector, Subject};
 
 /// The whole mapping: a mapping of names to fields.
@@ -41,7 +41,7 @@ pub enum Convert {
 }
 
 impl Tree {
-    pub fn map<'a>(&'a self, subject: Subject<'a>) -> Result<Mapped<'a>, Unmapped> {
+    pub fn map<'a>(&'a self, subject: Subject<'a>) -> Result<Mapped<'a>, Failure> {
         let mut members = Vec::with_capacity(self.0.len());
         for (name, field) in &self.0 {
             if let Some(mapped) = field.mapped(subject)? {
@@ -54,7 +54,7 @@ impl Tree {
 
 impl Field {
     /// `None` when the field is to be left out.
-    fn mapped<'a>(&'a self, subject: Subject<'a>) -> Result<Option<Mapped<'a>>, Unmapped> {
+    fn mapped<'a>(&'a self, subject: Subject<'a>) -> Result<Option<Mapped<'a>>, Failure> {
         match self {
             Self::Const(value) => Ok(Some(Mapped::Value(Cow::Borrowed(value)))),
             Self::Select(select) => select.mapped(subject),
@@ -68,19 +68,19 @@ impl Field {
 }
 
 impl Select {
-    fn mapped<'a>(&'a self, subject: Subject<'a>) -> Result<Option<Mapped<'a>>, Unmapped> {
-        match self.from.select(subject) {
-            Selected::One(value) => self.converted(value).map(Some),
+    fn mapped<'a>(&'a self, subject: Subject<'a>) -> Result<Option<Mapped<'a>>, Failure> {
+        match self.from.select(subject)? {
+            Selected::One(value) => Ok(Some(self.converted(value)?)),
             Selected::Nothing if self.required => {
-                Err(Unmapped(format!("{} is required and selects nothing", self.text)))
+                Err(Unmapped(format!("{} is required and selects nothing", self.text)).into())
             }
             Selected::Nothing => Ok(self.default.as_ref().map(|value| Mapped::Value(Cow::Borrowed(value)))),
             Selected::Many(values) if values.is_empty() && self.required => {
-                Err(Unmapped(format!("{} is required and selects nothing", self.text)))
+                Err(Unmapped(format!("{} is required and selects nothing", self.text)).into())
             }
             Selected::Many(values) => {
                 let items = values.into_iter().map(|value| self.converted(Cow::Borrowed(value)));
-                items.collect::<Result<_, _>>().map(|items| Some(Mapped::List(items)))
+                Ok(Some(Mapped::List(items.collect::<Result<_, _>>()?)))
             }
         }
     }

@@ -32,6 +32,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        budget::Budget,
         request::{Attributes, tests::post},
         selector::Subject,
         verify::{Scheme, Verify, signature::Place, token::Token},
@@ -54,7 +55,9 @@ mod tests {
         let seen = |place: Place| {
             let verify = Verify::of(Scheme::Token(Token { place, prefix: None, basic: false }));
             let attributes = Attributes::from([("type".to_owned(), "push".to_owned())]);
-            let subject = Subject { request: &request, attributes: &attributes, payload: &Value::Null };
+            let budget = &Budget::default();
+            let subject =
+                Subject { request: &request, attributes: &attributes, payload: &Value::Null, budget };
             let given = Given { subject, trigger_ref: "t.one", verify: &verify };
             let delivery = delivery(&given, Bytes::new());
             let names = |pairs: &[(String, String)]| {

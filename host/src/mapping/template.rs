@@ -217,7 +217,10 @@ impl std::io::Write for Bounded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::{Attributes, tests::post};
+    use crate::{
+        budget::Budget,
+        request::{Attributes, tests::post},
+    };
 
     fn render(text: &str, payload: &str) -> Result<String, String> {
         let mut builder = Builder::new(10_000, 1000);
@@ -225,7 +228,8 @@ mod tests {
         let payload = serde_json::from_str(payload).unwrap();
         let request = post(&[("x-event", "push"), ("authorization", "secret")], "");
         let attributes = Attributes::from([("type".to_owned(), "com.example.push".to_owned())]);
-        let subject = Subject { request: &request, attributes: &attributes, payload: &payload };
+        let budget = &Budget::default();
+        let subject = Subject { request: &request, attributes: &attributes, payload: &payload, budget };
         let rendered = builder.finish(leaf).render(subject, "github.push");
         rendered.map(|value| value.to_string()).map_err(|Unmapped(text)| text)
     }

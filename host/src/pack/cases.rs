@@ -12,6 +12,7 @@ use uuid::Uuid;
 pub use super::read_cases::{check, read};
 use super::{Pack, diagnostics::Place};
 use crate::{
+    budget::Budget,
     model::Outcome,
     policy::Policy,
     request::{Inbound, query_text},
@@ -180,7 +181,8 @@ impl Case {
                 outgoing.body = with_json(&outgoing.body, [(path, unit.write(at))])?;
             }
             let request = self.inbound(&outgoing, path, now);
-            let signed = policy.verify.sign(&Seen::new(&request, public_url), &secret, at)?;
+            let signed =
+                policy.verify.sign(&Seen::new(&request, public_url, &Budget::default()), &secret, at)?;
             let query: Vec<_> = query.iter().cloned().chain(signed.query).collect();
             outgoing.query = query_text(&query);
             for (name, value) in &signed.headers {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{Limits, Refusal, deliverable, judge::judge_for};
 use crate::{
+    budget::{self, Budget},
     decode::Coding,
     host::Host,
     model::{Delivery, LogRow, Outcome},
@@ -67,9 +68,10 @@ pub async fn through(
     request: &Inbound,
     key: Option<String>,
 ) -> Again {
+    let budget = Budget::new(budget::Limits::of(&host.config), Instant::now());
     let judged = match Coding::of(&request.headers).map_err(Refusal::media) {
         Ok(coding) => {
-            let (triggers, limits) = (std::slice::from_ref(trigger), Limits::of(&host.config));
+            let (triggers, limits) = (std::slice::from_ref(trigger), Limits::of(&host.config, &budget));
             let (rejects, steps) = (Some(OnInvalid::Reject), &mut Steps::begin(Instant::now()));
             judge_for(target.policy(), triggers, rejects, request, coding, limits, steps).await
         }

@@ -13,6 +13,7 @@ use super::{
     headers::{path_without_key, without_key},
 };
 use crate::{
+    budget::Exhausted,
     decode::{Payload, Place},
     mapping::{self, Given, Made},
     model::{NewEvent, Outcome, Quarantined, Raw},
@@ -20,7 +21,7 @@ use crate::{
     policy::{Policy, storable_key},
     request::{Attributes, Inbound},
     schema::Violation,
-    selector::{JsonPath, Selected, Subject},
+    selector::Subject,
     steps::{Step, Steps},
     verify::signature,
 };
@@ -62,7 +63,7 @@ pub(super) struct Maker<'a> {
     pub(super) trigger: &'a Trigger,
     policy: &'a Policy,
     request: &'a Inbound,
-    limits: Limits,
+    limits: Limits<'a>,
     began: Instant,
     /// Events and bytes that may still come.
     events_left: usize,
@@ -81,7 +82,7 @@ impl<'a> Maker<'a> {
         trigger: &'a Trigger,
         policy: &'a Policy,
         request: &'a Inbound,
-        limits: Limits,
+        limits: Limits<'a>,
         began: Instant,
     ) -> Self {
         let (events_left, bytes_left) = (limits.events_max, limits.delivery_bytes_max);
@@ -110,12 +111,13 @@ impl<'a> Maker<'a> {
 
     async fn pieces(&mut self, payload: &Payload, produced: &mut Produced<'_>) -> Result<(), NotProduced> {
         let (trigger, events_max) = (self.trigger, self.limits.events_max);
-        let subject = payload.subject(self.request);
+        let subject = payload.subject(self.request, self.limits.budget);
         let Some(split) = &trigger.split else {
             self.in_time()?;
             return self.make(&Piece { subject, whole: Some(payload) }, produced).await;
         };
-        let members = members_of(split, &payload.value);
+        let selected = split.all(&payload.value, self.limits.budget);
+        let members = selected.map_err(|exhausted| self.exhausted(exhausted))?;
         if members.len() > events_max {
             let found = members.len();
             let reason = format!(
@@ -132,6 +134,17 @@ impl<'a> Maker<'a> {
             self.make(&piece, produced).await.map_err(|failure| failure.of_member(index))?;
         }
         Ok(())
+    }
+
+    /// What it means for the delivery that the request's budget is exhausted: a machine that was too busy must not make
+    /// it final.
+    pub(super) fn exhausted(&self, exhausted: Exhausted) -> NotProduced {
+        match exhausted {
+            Exhausted::Steps(_) | Exhausted::Bytes(_) => {
+                Invalid::mapping(self.trigger, &exhausted.to_string()).into()
+            }
+            Exhausted::Time(_) => NotProduced::Busy(format!("{}: {exhausted}", self.trigger.reference)),
+        }
     }
 
     /// Each piece may wait for a worker; nobody waits for a thousand of them.
@@ -154,13 +167,6 @@ impl Piece<'_> {
     }
 }
 
-fn members_of<'a>(split: &JsonPath, payload: &'a Value) -> Vec<&'a Value> {
-    match split.select(payload) {
-        Selected::Many(members) => members,
-        Selected::Nothing | Selected::One(_) => split.value(payload).into_iter().collect(),
-    }
-}
-
 impl Maker<'_> {
     /// Checks and maps one piece, and adds what becomes of it.
     async fn make(&mut self, piece: &Piece<'_>, produced: &mut Produced<'_>) -> Result<(), NotProduced> {
@@ -173,6 +179,7 @@ impl Maker<'_> {
         let made = trigger.mapping.apply(given, || piece.text()).await.map_err(|failure| match failure {
             mapping::Failure::Unmapped(reason) => NotProduced::from(Invalid::mapping(trigger, &reason)),
             mapping::Failure::Busy(reason) => NotProduced::Busy(format!("{}: {reason}", trigger.reference)),
+            mapping::Failure::Exhausted(exhausted) => self.exhausted(exhausted),
         })?;
         let attributes = subject.attributes;
         match made {

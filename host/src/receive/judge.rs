@@ -12,6 +12,7 @@ use super::{
     events::{Maker, NotProduced, Produced},
 };
 use crate::{
+    budget::{Budget, Exhausted},
     config::Config,
     decode::{self, Coding, Decoded, Place, Shape, Undecodable},
     matching::Line,
@@ -67,22 +68,25 @@ const DETAIL_CHARACTERS_MAX: usize = 4000;
 
 /// The limits that hold while a payload is mapped.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct Limits<'a> {
     pub form_fields_max: usize,
     pub events_max: usize,
     pub event_bytes_max: usize,
     pub delivery_bytes_max: usize,
     pub delivery_time: Duration,
+    /// The request's own, of which its verification has spent a part.
+    pub budget: &'a Budget,
 }
 
-impl Limits {
-    pub fn of(config: &Config) -> Self {
+impl<'a> Limits<'a> {
+    pub fn of(config: &Config, budget: &'a Budget) -> Self {
         Self {
             form_fields_max: config.form_fields_max,
             events_max: config.events_per_delivery_max,
             event_bytes_max: config.event_bytes_max,
             delivery_bytes_max: config.delivery_bytes_max,
             delivery_time: Duration::from_secs(config.mapper_delivery_seconds),
+            budget,
         }
     }
 }
@@ -99,16 +103,17 @@ pub fn handshake(
     request: &Inbound,
     has_body: bool,
     public_url: &str,
-    fetched: Option<&str>,
     known: &Secrets,
     now: OffsetDateTime,
+    budget: &Budget,
 ) -> Result<Option<Shaken>, Refusal> {
     let policy = target.policy();
     if policy.handshakes.is_empty() {
         return Ok(None);
     }
+    let _timed = budget.timed();
     let secrets = known.of(&policy.secrets);
-    let seen = Seen::new(request, public_url).with(fetched);
+    let seen = Seen::new(request, public_url, budget);
     for handshake in policy.handshakes.iter().filter(|handshake| has_body || !handshake.reads_body()) {
         let shaken = handshake.shake(&seen, &policy.verify, &secrets, known, now);
         if let Some(shaken) = shaken.map_err(|Rejected(status)| Refusal::handshake(status))? {
@@ -136,8 +141,14 @@ fn one_reading(verify: &Verify, request: &Inbound) -> Result<(), Unverified> {
 }
 
 /// What has to be fetched before the request can be checked.
-pub fn wanted(target: &Target, request: &Inbound, public_url: &str) -> Result<Option<String>, Refusal> {
-    target.policy().verify.wanted(&Seen::new(request, public_url)).map_err(Refusal::unverified)
+pub fn wanted(
+    target: &Target,
+    request: &Inbound,
+    public_url: &str,
+    budget: &Budget,
+) -> Result<Option<String>, Refusal> {
+    let _timed = budget.timed();
+    target.policy().verify.wanted(&Seen::new(request, public_url, budget)).map_err(Refusal::unverified)
 }
 
 /// Signature and freshness, over the raw bytes; `fetched` is what was wanted.
@@ -148,10 +159,12 @@ pub fn authenticate(
     fetched: Option<&str>,
     secrets: &[SecretValue],
     now: OffsetDateTime,
+    budget: &Budget,
 ) -> Result<(), Refusal> {
+    let _timed = budget.timed();
     let verify = &target.policy().verify;
     one_reading(verify, request).map_err(Refusal::unverified)?;
-    let seen = Seen::new(request, public_url).with(fetched);
+    let seen = Seen::new(request, public_url, budget).with(fetched);
     verify.check(&seen, secrets, now).map_err(Refusal::unverified)
 }
 
@@ -160,7 +173,7 @@ pub async fn judge(
     target: &Target,
     request: &Inbound,
     coding: Coding,
-    limits: Limits,
+    limits: Limits<'_>,
     steps: &mut Steps,
 ) -> Result<Judged, Refusal> {
     judge_for(target.policy(), target.triggers(), None, request, coding, limits, steps).await
@@ -173,9 +186,10 @@ pub(super) async fn judge_for(
     on_invalid: Option<OnInvalid>,
     request: &Inbound,
     coding: Coding,
-    limits: Limits,
+    limits: Limits<'_>,
     steps: &mut Steps,
 ) -> Result<Judged, Refusal> {
+    let _timed = limits.budget.timed();
     steps.enter(Step::Decode);
     let decoded = decoded(coding, request, policy, limits)?;
     let mut judged = Judged { is_batch: decoded.shape.is_batch(), ..Judged::default() };
@@ -187,19 +201,23 @@ pub(super) async fn judge_for(
         triggers.iter().map(|trigger| Maker::new(trigger, policy, request, limits, began)).collect();
     for payload in &decoded.payloads {
         produced.steps.enter(Step::Match);
-        let subject = payload.subject(request);
+        let subject = payload.subject(request, limits.budget);
         let (matching, unmet) = matching(&mut makers, subject);
         if matching.is_empty() {
             unmatched.add(payload.place, unmet);
             continue;
         }
         let key = keys.key_of(subject)?;
-        for maker in matching {
+        for Matching { maker, exhausted } in matching {
             // Kept whole already: with everything that it would be part of.
             if judged.keeps(maker.trigger) {
                 continue;
             }
-            match maker.produce(payload, key.as_deref(), &mut produced).await {
+            let made = match exhausted {
+                Some(exhausted) => Err(maker.exhausted(exhausted)),
+                None => maker.produce(payload, key.as_deref(), &mut produced).await,
+            };
+            match made {
                 Ok(()) => {}
                 Err(NotProduced::Busy(reason)) => return Err(Refusal::mapper_busy(reason)),
                 Err(NotProduced::Invalid(invalid)) => {
@@ -223,7 +241,12 @@ pub(super) async fn judge_for(
     Ok(judged)
 }
 
-fn decoded(coding: Coding, request: &Inbound, policy: &Policy, limits: Limits) -> Result<Decoded, Refusal> {
+fn decoded(
+    coding: Coding,
+    request: &Inbound,
+    policy: &Policy,
+    limits: Limits<'_>,
+) -> Result<Decoded, Refusal> {
     let allowed = decode::Limits {
         bytes_max: policy.body_bytes_max,
         payloads_max: limits.events_max,
@@ -236,6 +259,12 @@ fn decoded(coding: Coding, request: &Inbound, policy: &Policy, limits: Limits) -
     })
 }
 
+/// A trigger that a payload is for, or whose `match` could not be evaluated to its end.
+struct Matching<'m, 'a> {
+    maker: &'m mut Maker<'a>,
+    exhausted: Option<Exhausted>,
+}
+
 /// A trigger that a payload is not for, and the first line that says so.
 struct Unmet<'a>(&'a Trigger, &'a Line);
 
@@ -243,13 +272,14 @@ struct Unmet<'a>(&'a Trigger, &'a Line);
 fn matching<'m, 'a>(
     makers: &'m mut [Maker<'a>],
     subject: Subject<'_>,
-) -> (Vec<&'m mut Maker<'a>>, Vec<Unmet<'a>>) {
+) -> (Vec<Matching<'m, 'a>>, Vec<Unmet<'a>>) {
     let (mut matching, mut unmet) = (Vec::new(), Vec::new());
     for maker in makers {
         let trigger = maker.trigger;
         match trigger.matching.first_unmet(subject) {
-            None => matching.push(maker),
-            Some(line) => unmet.push(Unmet(trigger, line)),
+            Ok(None) => matching.push(Matching { maker, exhausted: None }),
+            Ok(Some(line)) => unmet.push(Unmet(trigger, line)),
+            Err(exhausted) => matching.push(Matching { maker, exhausted: Some(exhausted) }),
         }
     }
     (matching, unmet)
@@ -308,7 +338,7 @@ impl<'a> Keys<'a> {
     /// The key of this payload's events, where each payload has its own; else the delivery's is looked for, once.
     fn key_of(&mut self, subject: Subject<'_>) -> Result<Option<String>, Refusal> {
         let Some(rule) = self.rule.filter(|_| self.each || self.looked == 0) else { return Ok(None) };
-        let key = rule.key_of(subject);
+        let key = rule.key_of(subject).map_err(Refusal::exhausted)?;
         if key.is_none() && rule.required {
             return Err(Refusal::key_missing());
         }

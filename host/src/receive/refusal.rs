@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
+    budget::Exhausted,
     limits::{BudgetExceeded, Over},
     model::Outcome,
     registry::NotAdmitted,
@@ -215,6 +216,16 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::MapperBusy, told)
             .logged(reason)
             .after(MAPPER_RETRY_AFTER)
+    }
+
+    /// By the request's budget for evaluation.
+    pub fn exhausted(exhausted: Exhausted) -> Self {
+        match exhausted {
+            Exhausted::Steps(_) | Exhausted::Bytes(_) => {
+                Self::unmapped("the payload", exhausted.to_string(), Vec::new())
+            }
+            Exhausted::Time(_) => Self::mapper_busy(exhausted.to_string()),
+        }
     }
 
     pub fn store_full() -> Self {

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use super::{Judged, Limits, Refusal, authenticate, handshake, judge, wanted};
 use crate::{
+    budget::{self, Budget},
     config::Config,
     decode::Coding,
     model::{NewEvent, Outcome},
@@ -85,12 +86,13 @@ async fn story(
     now: OffsetDateTime,
 ) -> Result<Ended, Refusal> {
     let policy = target.policy();
+    let budget = &Budget::new(budget::Limits::of(config), Instant::now());
     let known = secrets.of(&policy.secrets);
     if !policy.admits(request.source_ip) {
         return Err(Refusal::address(request.source_ip));
     }
     let has_body = request.body.len() <= config.handshake_body_bytes_max.min(policy.body_bytes_max);
-    if let Some(shaken) = handshake(target, request, has_body, public_url, None, secrets, now)? {
+    if let Some(shaken) = handshake(target, request, has_body, public_url, secrets, now, budget)? {
         return Ok(Ended::Shaken(shaken));
     }
     if policy.verify.needs_secret() && known.is_empty() {
@@ -104,8 +106,8 @@ async fn story(
         return Err(Refusal::too_large(policy.body_bytes_max));
     }
     // Certificates are ours here, as the keys are that cases are signed with.
-    let fetched = wanted(target, request, public_url)?.map(|_| private::CERTIFICATE);
-    authenticate(target, request, public_url, fetched, &known, now)?;
+    let fetched = wanted(target, request, public_url, budget)?.map(|_| private::CERTIFICATE);
+    authenticate(target, request, public_url, fetched, &known, now, budget)?;
     let steps = &mut Steps::begin(Instant::now());
-    judge(target, request, coding, Limits::of(config), steps).await.map(Ended::Judged)
+    judge(target, request, coding, Limits::of(config, budget), steps).await.map(Ended::Judged)
 }

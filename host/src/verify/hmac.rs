@@ -107,7 +107,7 @@ mod tests {
         },
         *,
     };
-    use crate::{model::Outcome, request::tests::post};
+    use crate::{budget::Budget, model::Outcome, request::tests::post};
 
     fn hmac(signed: &str, header: &'static str, prefix: &str) -> Hmac {
         Hmac {
@@ -141,7 +141,7 @@ mod tests {
         let now = OffsetDateTime::UNIX_EPOCH;
         let check = |headers: &[(&str, &str)], body: &str, secrets: &[SecretValue]| {
             let request = post(headers, body);
-            outcome(hmac.check(&Seen::new(&request, ""), secrets, now))
+            outcome(hmac.check(&Seen::new(&request, "", &Budget::default()), secrets, now))
         };
         assert_eq!(check(&[("x-hub-signature-256", signature)], "Hello, World!", &secret), "accepted");
         let old_and_new = [SecretValue::new("new"), secret[0].clone()];
@@ -164,7 +164,7 @@ mod tests {
             if let [_, (name, value)] = headers {
                 request.headers.append(*name, value.parse().unwrap());
             }
-            let result = hmac.check(&Seen::new(&request, ""), secrets, now);
+            let result = hmac.check(&Seen::new(&request, "", &Budget::default()), secrets, now);
             assert_eq!(outcome(result), "bad_signature", "{headers:?} {body}");
         }
     }
@@ -181,9 +181,15 @@ mod tests {
         let secret = SecretValue::new("whsec_x");
         let now = datetime!(2026-11-22 10:00 UTC);
         let mut request = post(&[], "{}");
-        let signed = hmac.sign(&Seen::new(&request, ""), &secret, now).unwrap();
+        let signed = hmac.sign(&Seen::new(&request, "", &Budget::default()), &secret, now).unwrap();
         request.headers = signed.headers;
-        let at = |now| outcome(hmac.check(&Seen::new(&request, ""), std::slice::from_ref(&secret), now));
+        let at = |now| {
+            outcome(hmac.check(
+                &Seen::new(&request, "", &Budget::default()),
+                std::slice::from_ref(&secret),
+                now,
+            ))
+        };
         assert_eq!(at(now), "accepted");
         assert_eq!(at(now + time::Duration::seconds(300)), "accepted");
         assert_eq!(at(now + time::Duration::seconds(301)), "stale");
@@ -191,7 +197,9 @@ mod tests {
 
         let line = request.headers["stripe-signature"].to_str().unwrap();
         let twice = post(&[("stripe-signature", &format!("t=1,{line}"))], "{}");
-        let error = hmac.check(&Seen::new(&twice, ""), std::slice::from_ref(&secret), now).unwrap_err();
+        let error = hmac
+            .check(&Seen::new(&twice, "", &Budget::default()), std::slice::from_ref(&secret), now)
+            .unwrap_err();
         assert_eq!(
             (error.outcome, error.detail.as_str()),
             (Outcome::BadSignature, "two `t=` entries beside the signature")
@@ -200,7 +208,11 @@ mod tests {
         let another = line.replacen("t=1", "t=2", 1);
         let moved = post(&[("stripe-signature", &another)], "{}");
         assert_eq!(
-            outcome(Verify::of(Scheme::Hmac(hmac)).check(&Seen::new(&moved, ""), &[secret], now)),
+            outcome(Verify::of(Scheme::Hmac(hmac)).check(
+                &Seen::new(&moved, "", &Budget::default()),
+                &[secret],
+                now
+            )),
             "bad_signature"
         );
     }

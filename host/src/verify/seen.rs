@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use serde_json::Value;
 
 use crate::{
+    budget::Budget,
     json,
     request::{self, Inbound},
     selector::JsonPath,
@@ -19,6 +20,8 @@ pub struct Seen<'a> {
     pub request: &'a Inbound,
     /// The host's configured public URL, without a trailing slash; never a guess from `Host`.
     pub public_url: &'a str,
+    /// What the request may spend on finding what a rule asks for.
+    pub budget: &'a Budget,
     /// What was to be fetched, see [`super::Verify::wanted`].
     pub fetched: Option<&'a str>,
     item: Option<&'a Value>,
@@ -27,8 +30,9 @@ pub struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    pub const fn new(request: &'a Inbound, public_url: &'a str) -> Self {
-        Self { request, public_url, fetched: None, item: None, json: OnceCell::new(), form: OnceCell::new() }
+    pub fn new(request: &'a Inbound, public_url: &'a str, budget: &'a Budget) -> Self {
+        let (json, form) = (OnceCell::new(), OnceCell::new());
+        Self { request, public_url, budget, fetched: None, item: None, json, form }
     }
 
     #[must_use]
@@ -38,12 +42,12 @@ impl<'a> Seen<'a> {
 
     /// The same with `$` for one item of its batch.
     pub(super) fn item<'b>(&'b self, item: &'b Value) -> Seen<'b> {
-        Seen { item: Some(item), ..Seen::new(self.request, self.public_url).with(self.fetched) }
+        Seen { item: Some(item), ..Seen::new(self.request, self.public_url, self.budget).with(self.fetched) }
     }
 
     /// The same under another public URL.
     pub(super) fn at<'b>(&'b self, public_url: &'b str) -> Seen<'b> {
-        Seen { item: self.item, ..Seen::new(self.request, public_url).with(self.fetched) }
+        Seen { item: self.item, ..Seen::new(self.request, public_url, self.budget).with(self.fetched) }
     }
 
     /// The body (or the item) as JSON; `None` when it isn't.

@@ -337,7 +337,7 @@ impl Signing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::tests::post;
+    use crate::{budget::Budget, request::tests::post};
 
     /// However long a list is, looking at it takes no longer than reading it, and what follows is bounded.
     #[test]
@@ -350,7 +350,7 @@ mod tests {
         };
         let entries = |text: &str| {
             let request = post(&[], &format!("{{\"s\": \"{text}\"}}"));
-            rule.entries(&Seen::new(&request, ""))
+            rule.entries(&Seen::new(&request, "", &Budget::default()))
                 .map(|entries| entries.0.len())
                 .map_err(|unverified| unverified.detail)
         };

@@ -3,6 +3,7 @@
 #![no_main]
 
 use hookpack::{
+    budget::Budget,
     json,
     selector::{JsonPath, Selected, Selector, Subject},
 };
@@ -19,10 +20,11 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let request = request(b"");
     let attributes = [("type".to_owned(), "fuzz".to_owned())].into();
-    let subject = Subject { request: &request, attributes: &attributes, payload: &payload };
+    let budget = &Budget::default();
+    let subject = Subject { request: &request, attributes: &attributes, payload: &payload, budget };
     match selector.select(subject) {
-        Selected::Many(_) => assert!(!selector.is_singular()),
-        Selected::Nothing | Selected::One(_) => {}
+        Ok(Selected::Many(_)) => assert!(!selector.is_singular()),
+        Ok(Selected::Nothing | Selected::One(_)) | Err(_) => {}
     }
     if let Ok(path) = JsonPath::parse(text)
         && path.set(&mut payload, "fresh".into())

@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 
 use hookpack::{
+    budget::Budget,
     pack::{self, Reader, presets},
     secret::SecretValue,
     verify::{Seen, Verify, public_key::private},
@@ -38,7 +39,8 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((number, rest)) = bytes.split_first() else { return };
     let verify = &all()[usize::from(*number) % all().len()];
     let request = request(rest);
-    let seen = Seen::new(&request, "https://hooks.example.com");
+    let budget = Budget::default();
+    let seen = Seen::new(&request, "https://hooks.example.com", &budget);
     let fetched = verify.wanted(&seen).ok().flatten().map(|_| private::CERTIFICATE);
     let secret = [SecretValue::new("c3e1c8a75d1f4d0d9a5f7c1b3e2a4f60")];
     let now = datetime!(2026-11-22 10:00 UTC);

@@ -2,7 +2,10 @@
 
 #![no_main]
 
-use hookpack::verify::{Seen, template::Template};
+use hookpack::{
+    budget::Budget,
+    verify::{Seen, template::Template},
+};
 use hookpack_fuzz::{head_and_body, request};
 use libfuzzer_sys::fuzz_target;
 
@@ -14,7 +17,8 @@ fuzz_target!(|bytes: &[u8]| {
         Err(reason) => return assert!(!reason.is_empty()),
     };
     let request = request(rest);
-    let seen = Seen::new(&request, "https://hooks.example.com");
+    let budget = Budget::default();
+    let seen = Seen::new(&request, "https://hooks.example.com", &budget);
     if let Ok(signed) = template.bytes(&seen, Some("1795341600")) {
         // Each part adds no more than the request holds.
         let most = (text.len() + 1) * (rest.len() * 2 + 256);
