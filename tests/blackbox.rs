@@ -92,6 +92,8 @@ mod rooms;
 mod schemes;
 #[path = "blackbox/secrets.rs"]
 mod secrets;
+#[path = "blackbox/selector_attacks.rs"]
+mod selector_attacks;
 #[path = "blackbox/several_hosts.rs"]
 mod several_hosts;
 #[path = "blackbox/spine.rs"]

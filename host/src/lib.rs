@@ -49,8 +49,12 @@ pub mod schema;
 pub mod decode;
 /// Signatures, one file a scheme.
 pub mod verify;
-/// How a part of a request is named (jsonpath-rust).
+/// How a part of a request is named.
 pub mod selector;
+/// Queries into JSON (RFC 9535), and their evaluation.
+pub mod jsonpath;
+/// JSON numbers compared by value.
+pub mod number;
 /// What one request may spend on evaluation.
 pub mod budget;
 /// One request as it was received.
