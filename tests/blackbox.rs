@@ -76,6 +76,8 @@ mod operators_day;
 mod overrides;
 #[path = "blackbox/pipeline.rs"]
 mod pipeline;
+#[path = "blackbox/preset_keys.rs"]
+mod preset_keys;
 #[path = "blackbox/quarantine.rs"]
 mod quarantine;
 #[path = "blackbox/readme.rs"]

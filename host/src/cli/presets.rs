@@ -50,6 +50,7 @@ fn as_json(preset: &Preset) -> serde_json::Value {
         "docs": preset.docs,
         "type": preset.kind,
         "notes": preset.notes,
+        "duplicates": preset.duplicates,
         "webhook": preset.webhook.to_json(),
     })
 }
@@ -61,6 +62,9 @@ fn show(preset: &Preset) {
     }
     if let Some(notes) = &preset.notes {
         output::line(&format!("# {notes}"));
+    }
+    if let Some(duplicates) = &preset.duplicates {
+        output::line(&format!("# duplicates: {duplicates}"));
     }
     output::line("webhook:");
     // As it is written in the table of presets, comments and all.

@@ -17,8 +17,10 @@ pub struct Preset {
     pub docs: String,
     /// Where it says what happened.
     pub kind: Option<String>,
-    /// For whoever sets it up.
+    /// For the person who sets it up.
     pub notes: Option<String>,
+    /// What becomes of a repeated delivery, where that needs a word.
+    pub duplicates: Option<String>,
     /// What a trigger's `webhook` starts from.
     pub webhook: Node,
 }
@@ -43,11 +45,19 @@ static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
             docs: text(&node, "docs"),
             kind: maybe("type"),
             notes: maybe("notes"),
+            duplicates: maybe("duplicates"),
             webhook,
         })
     };
     rows.into_iter().filter_map(preset).collect()
 });
+
+impl Preset {
+    /// The selector of the idempotency key; `None` when the sender gives nothing unique.
+    pub fn key(&self) -> Option<&str> {
+        self.webhook.get("idempotency")?.get("key")?.as_str()
+    }
+}
 
 pub fn all() -> &'static [Preset] {
     &PRESETS
@@ -83,6 +93,14 @@ mod tests {
             assert!(!preset.title.is_empty() && preset.docs.starts_with("https://"), "{}", preset.name);
             assert!(text(&preset.name).starts_with("  verify:\n"), "{}", preset.name);
             assert_eq!(get(&preset.name.replace('-', "_")).unwrap().name, preset.name);
+        }
+    }
+
+    #[test]
+    fn a_preset_without_a_key_of_the_sender_says_what_becomes_of_duplicates() {
+        for preset in all() {
+            let given = preset.key().is_some_and(|key| key != "sha256({body})" && key != "$.bt_signature");
+            assert!(given || preset.duplicates.is_some(), "{}", preset.name);
         }
     }
 }
