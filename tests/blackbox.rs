@@ -62,6 +62,8 @@ mod idempotency;
 mod ingest;
 #[path = "blackbox/keys.rs"]
 mod keys;
+#[path = "blackbox/large_payloads.rs"]
+mod large_payloads;
 #[path = "blackbox/mapper_cache.rs"]
 mod mapper_cache;
 #[path = "blackbox/mappers.rs"]

@@ -179,8 +179,10 @@ pub struct Config {
     /// Fields of a form; then the sender gets 400.
     pub form_fields_max: usize,
     /// Events that one delivery may become; then its mapping fails. Also payloads of a batch; then the sender gets 413.
+    /// Default: 5000, because `SendGrid` sends batches of 768 kB with events of 250 bytes.
     pub events_per_delivery_max: usize,
-    /// Size of one mapped event, with the attributes of a CloudEvent, in bytes; then its mapping fails.
+    /// Size of one mapped event, with the attributes of a CloudEvent, in bytes; then its mapping fails. Default: 32 MiB,
+    /// because GitHub, GitLab and Jira send payloads of up to 25 MB, and GitHub does not send again.
     pub event_bytes_max: usize,
     /// Size of all events that one delivery becomes, in bytes; then its mapping fails.
     pub delivery_bytes_max: usize,
@@ -306,8 +308,8 @@ impl Default for Config {
             yaml_nodes_max: 50_000,
             regex_bytes_max: 1 << 20,
             form_fields_max: 1000,
-            events_per_delivery_max: 1000,
-            event_bytes_max: 4 << 20,
+            events_per_delivery_max: 5000,
+            event_bytes_max: 32 << 20,
             delivery_bytes_max: 32 << 20,
             evaluation_steps_max: 20_000_000,
             evaluation_bytes_max: 64 << 20,
