@@ -6,7 +6,10 @@ use serde_json::{Number, Value};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
 use super::{Failure, Mapped, Unmapped};
-use crate::selector::{Selected, Selector, Subject};
+use crate::{
+    budget::Exhausted,
+    selector::{Selected, Selector, Subject},
+};
 
 /// The whole mapping: a mapping of names to fields.
 #[derive(Clone, Debug)]
@@ -24,7 +27,8 @@ pub enum Field {
 pub struct Select {
     /// As the pack writes it, for error messages.
     pub text: String,
-    pub from: Selector,
+    /// The first that selects something counts.
+    pub from: Vec<Selector>,
     pub default: Option<Value>,
     pub required: bool,
     pub convert: Option<Convert>,
@@ -69,7 +73,7 @@ impl Field {
 
 impl Select {
     fn mapped<'a>(&'a self, subject: Subject<'a>) -> Result<Option<Mapped<'a>>, Failure> {
-        match self.from.select(subject)? {
+        match self.selected(subject)? {
             Selected::One(value) => Ok(Some(self.converted(value)?)),
             Selected::Nothing if self.required => {
                 Err(Unmapped(format!("{} is required and selects nothing", self.text)).into())
@@ -83,6 +87,20 @@ impl Select {
                 Ok(Some(Mapped::List(items.collect::<Result<_, _>>()?)))
             }
         }
+    }
+
+    /// What the first selector that finds something selects, or what the last one does.
+    fn selected<'a>(&self, subject: Subject<'a>) -> Result<Selected<'a>, Exhausted> {
+        let mut selected = Selected::Nothing;
+        for selector in &self.from {
+            selected = selector.select(subject)?;
+            if !matches!(&selected, Selected::Nothing)
+                && !matches!(&selected, Selected::Many(values) if values.is_empty())
+            {
+                break;
+            }
+        }
+        Ok(selected)
     }
 
     fn converted<'a>(&self, value: Cow<'a, Value>) -> Result<Mapped<'a>, Unmapped> {

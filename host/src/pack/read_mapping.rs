@@ -87,7 +87,7 @@ fn field(node: &Node, report: &mut Report) -> Option<Field> {
     match &node.value {
         Yaml::String(text) if Selector::looks_like_one(text) => {
             let from = read::parsed(node, "a field", Selector::HELP, report, Selector::parse)?;
-            let text = text.clone();
+            let (text, from) = (text.clone(), vec![from]);
             Some(Field::Select(Select { text, from, default: None, required: false, convert: None }))
         }
         Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::String(_) => Some(Field::Const(node.to_json())),
@@ -113,7 +113,7 @@ fn field(node: &Node, report: &mut Report) -> Option<Field> {
 fn select(node: &Node, report: &mut Report) -> Option<Field> {
     let table = Table::read(node, "a field with `from`", &["from", "default", "required", "as"], report)?;
     let from_node = table.require("from", report)?;
-    let from = read::parsed(from_node, "`from`", Selector::HELP, report, Selector::parse);
+    let from = selectors(from_node, report);
     // `default: null` is a default; `get` would take it for none.
     let default = node.get("default").map(Node::to_json);
     let required =
@@ -129,8 +129,28 @@ fn select(node: &Node, report: &mut Report) -> Option<Field> {
         report.fault(table.at(), "a field with a default is never missing, and this one is required", help);
         return None;
     }
-    let text = from_node.as_str().unwrap_or_default().to_owned();
+    let text = match &from_node.value {
+        Yaml::List(items) => items.iter().filter_map(Node::as_str).collect::<Vec<_>>().join(" or "),
+        _ => from_node.as_str().unwrap_or_default().to_owned(),
+    };
     Some(Field::Select(Select { text, from: from?, default, required: required?, convert }))
+}
+
+/// One selector, or a list of which the first that selects something counts.
+fn selectors(node: &Node, report: &mut Report) -> Option<Vec<Selector>> {
+    let one = |node: &Node, report: &mut Report| {
+        read::parsed(node, "`from`", Selector::HELP, report, Selector::parse)
+    };
+    match &node.value {
+        Yaml::List(items) if items.is_empty() => {
+            report.fault(&node.at, "an empty list selects nothing", "name at least one selector".to_owned());
+            None
+        }
+        Yaml::List(items) => items.iter().map(|item| one(item, report)).collect(),
+        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::String(_) | Yaml::Map(_) => {
+            Some(vec![one(node, report)?])
+        }
+    }
 }
 
 fn template(node: &Node, builder: &mut Builder, report: &mut Report) -> Option<Built> {
