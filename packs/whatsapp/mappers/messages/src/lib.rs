@@ -1,4 +1,4 @@
-//! Turns a webhook of the WhatsApp Business Cloud API into one event for every message and every status.
+//! Turns a webhook of the WhatsApp Business Cloud API into one event for every message, status and call.
 
 mod time;
 
@@ -23,11 +23,13 @@ struct Entry<'a> {
 
 #[derive(Deserialize)]
 struct Change<'a> {
+    #[serde(borrow, default)]
+    field: Cow<'a, str>,
     #[serde(borrow)]
     value: Value<'a>,
 }
 
-/// Other fields than `messages` have values of other shapes; none of them has messages or statuses.
+/// Other fields than `messages` and `calls` have values of other shapes, without any of these lists.
 #[derive(Deserialize)]
 struct Value<'a> {
     #[serde(default)]
@@ -38,6 +40,8 @@ struct Value<'a> {
     messages: Vec<Members<'a>>,
     #[serde(borrow, default)]
     statuses: Vec<Members<'a>>,
+    #[serde(borrow, default)]
+    calls: Vec<Members<'a>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -50,6 +54,7 @@ struct Contact {
     #[serde(default)]
     profile: Profile,
     wa_id: Option<String>,
+    user_id: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -57,13 +62,13 @@ struct Profile {
     name: Option<String>,
 }
 
-/// A message or a status: which members it has depends on its type.
+/// A message, a status or a call: which members it has depends on its type.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Members<'a>(#[serde(borrow)] BTreeMap<Cow<'a, str>, &'a RawValue>);
 
 #[derive(Serialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
+#[serde(tag = "kind", rename_all = "snake_case")]
 enum Normalized<'a> {
     Message {
         id: String,
@@ -85,6 +90,28 @@ enum Normalized<'a> {
         status: String,
         content: BTreeMap<Cow<'a, str>, &'a RawValue>,
     },
+    Call {
+        id: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        profile_name: Option<&'a str>,
+        phone_number_id: Option<&'a str>,
+        timestamp: String,
+        event: String,
+        content: BTreeMap<Cow<'a, str>, &'a RawValue>,
+    },
+    CallStatus {
+        id: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        phone_number_id: Option<&'a str>,
+        timestamp: String,
+        status: String,
+        content: BTreeMap<Cow<'a, str>, &'a RawValue>,
+    },
 }
 
 #[mapper]
@@ -94,20 +121,23 @@ fn transform(delivery: Delivery) -> Result<Vec<Event>> {
         return Err(invalid_payload("`object` is not whatsapp_business_account"));
     }
     let mut events = Vec::new();
-    for Change { value } in webhook.entry.into_iter().flat_map(|entry| entry.changes) {
-        let Value { metadata, contacts, messages, statuses } = value;
+    for Change { field, value } in webhook.entry.into_iter().flat_map(|entry| entry.changes) {
+        let Value { metadata, contacts, messages, statuses, calls } = value;
         for message in messages {
             events.push(message_event(message, &metadata, &contacts)?);
         }
         for status in statuses {
-            events.push(status_event(status, &metadata)?);
+            events.push(status_event(status, &field, &metadata)?);
+        }
+        for call in calls {
+            events.push(call_event(call, &metadata, &contacts)?);
         }
     }
     if events.is_empty() { Err(skip("neither messages nor statuses in it")) } else { Ok(events) }
 }
 
 fn message_event(mut message: Members<'_>, metadata: &Metadata, contacts: &[Contact]) -> Result<Event> {
-    let (id, from) = (message.text("id")?, message.optional("from")?);
+    let (id, from) = (message.text("id")?, message.sender()?);
     let normalized = Normalized::Message {
         id: id.clone(),
         profile_name: from.as_deref().and_then(|from| profile_name(contacts, from)),
@@ -120,35 +150,79 @@ fn message_event(mut message: Members<'_>, metadata: &Metadata, contacts: &[Cont
     Ok(Event::json(&normalized)?.with_key(id))
 }
 
-fn status_event(mut status: Members<'_>, metadata: &Metadata) -> Result<Event> {
+/// Of a message, or of a call that the business has made.
+fn status_event(mut status: Members<'_>, field: &str, metadata: &Metadata) -> Result<Event> {
     let (id, name) = (status.text("id")?, status.text("status")?);
-    // A message is sent, delivered and read: three statuses with one id.
-    let key = format!("{id}:{name}");
-    let normalized = Normalized::Status {
-        id,
-        to: status.optional("recipient_id")?,
-        phone_number_id: metadata.phone_number_id.as_deref(),
-        timestamp: status.time("timestamp")?,
-        status: name,
-        content: status.0,
+    // A message is sent, delivered and read: three statuses with one id. In a group each participant has their own.
+    let key = match status.first(&["recipient_participant_id", "recipient_participant_user_id"])? {
+        Some(participant) => format!("{id}:{name}:{participant}"),
+        None => format!("{id}:{name}"),
+    };
+    let of_a_call = field == "calls" || status.first(&["type"])?.as_deref() == Some("call");
+    let to = match status.optional("recipient_id")? {
+        Some(number) => Some(number),
+        None => status.first(&["recipient_user_id"])?,
+    };
+    let phone_number_id = metadata.phone_number_id.as_deref();
+    let timestamp = status.time("timestamp")?;
+    let normalized = if of_a_call {
+        Normalized::CallStatus { id, to, phone_number_id, timestamp, status: name, content: status.0 }
+    } else {
+        Normalized::Status { id, to, phone_number_id, timestamp, status: name, content: status.0 }
     };
     Ok(Event::json(&normalized)?.with_key(key))
 }
 
-fn profile_name<'a>(contacts: &'a [Contact], number: &str) -> Option<&'a str> {
-    let contact = contacts.iter().find(|contact| contact.wa_id.as_deref() == Some(number))?;
+fn call_event(mut call: Members<'_>, metadata: &Metadata, contacts: &[Contact]) -> Result<Event> {
+    let (id, event, from) = (call.text("id")?, call.text("event")?, call.sender()?);
+    // A call connects and terminates: two events with one id.
+    let key = format!("{id}:{event}");
+    let normalized = Normalized::Call {
+        id,
+        profile_name: from.as_deref().and_then(|from| profile_name(contacts, from)),
+        from,
+        to: call.optional("to")?,
+        phone_number_id: metadata.phone_number_id.as_deref(),
+        timestamp: call.time("timestamp")?,
+        event,
+        content: call.0,
+    };
+    Ok(Event::json(&normalized)?.with_key(key))
+}
+
+/// The profile name of a phone number, or of a user who shows none.
+fn profile_name<'a>(contacts: &'a [Contact], sender: &str) -> Option<&'a str> {
+    let is_sender = |id: &Option<String>| id.as_deref() == Some(sender);
+    let contact = contacts.iter().find(|contact| is_sender(&contact.wa_id) || is_sender(&contact.user_id))?;
     contact.profile.name.as_deref()
 }
 
-/// Each takes a member out; what remains is content.
+/// Each but `first` takes a member out; what remains is content.
 impl Members<'_> {
+    /// The sender's phone number, or the id of a user who shows none.
+    fn sender(&mut self) -> Result<Option<String>> {
+        match self.optional("from")? {
+            Some(number) => Ok(Some(number)),
+            None => self.first(&["from_user_id"]),
+        }
+    }
+
+    /// The text of the first of these members that is there; it stays in.
+    fn first(&self, names: &[&str]) -> Result<Option<String>> {
+        for name in names {
+            if let Some(text) = self.0.get(*name).map_or(Ok(None), |text| read(name, text))? {
+                return Ok(Some(text));
+            }
+        }
+        Ok(None)
+    }
+
     fn text(&mut self, name: &str) -> Result<String> {
         self.optional(name)?.ok_or_else(|| invalid_payload(format_args!("`{name}` is missing")))
     }
 
     fn optional(&mut self, name: &str) -> Result<Option<String>> {
-        let Some(text) = self.0.remove(name) else { return Ok(None) };
-        serde_json::from_str(text.get()).map_err(|error| invalid_payload(format_args!("`{name}`: {error}")))
+        self.0.remove(name).map_or(Ok(None), |text| read(name, text))
     }
 
     fn time(&mut self, name: &str) -> Result<String> {
@@ -157,6 +231,10 @@ impl Members<'_> {
             .and_then(time::rfc3339)
             .ok_or_else(|| invalid_payload(format_args!("`{name}` is not a time in unix seconds")))
     }
+}
+
+fn read(name: &str, text: &RawValue) -> Result<Option<String>> {
+    serde_json::from_str(text.get()).map_err(|error| invalid_payload(format_args!("`{name}`: {error}")))
 }
 
 #[cfg(test)]
@@ -245,6 +323,61 @@ mod tests {
                 "content": {"pricing": {"billable": true, "category": "service"}},
             })
         );
+    }
+
+    #[test]
+    fn each_reader_of_a_group_message_has_a_status_of_its_own() {
+        let read = |participant: &str| {
+            json!({
+                "id": "wamid.G", "status": "read", "timestamp": "1749416383", "recipient_id": "HBgLgroup",
+                "recipient_type": "group", "recipient_participant_id": participant,
+            })
+        };
+        let statuses = json!([read("16505551234"), read("16505559876")]);
+        let events = transformed(&webhook(&value("statuses", &statuses))).unwrap();
+        assert_eq!(
+            events.iter().map(Event::key).collect::<Vec<_>>(),
+            [Some("wamid.G:read:16505551234"), Some("wamid.G:read:16505559876")]
+        );
+        let event = events[1].value();
+        assert_eq!((&event["kind"], &event["to"]), (&json!("status"), &json!("HBgLgroup")));
+        assert_eq!(event["content"]["recipient_participant_id"], "16505559876");
+    }
+
+    #[test]
+    fn a_call_and_its_status_are_not_messages() {
+        let mut payload = webhook(&value(
+            "statuses",
+            &json!([{"id": "wacid.C", "timestamp": "1749416383", "type": "call", "status": "RINGING", "recipient_id": "16505551234"}]),
+        ));
+        payload["entry"][0]["changes"][0]["field"] = json!("calls");
+        payload["entry"][0]["changes"][0]["value"]["calls"] = json!([{
+            "id": "wacid.D", "from": "16505551234", "to": "15550783881", "event": "connect", "timestamp": "1749416390",
+            "direction": "USER_INITIATED", "session": {"sdp_type": "offer", "sdp": "v=0"},
+        }]);
+        let events = transformed(&payload).unwrap();
+        let keys: Vec<_> = events.iter().map(Event::key).collect();
+        assert_eq!(keys, [Some("wacid.C:RINGING"), Some("wacid.D:connect")]);
+        let (status, call) = (events[0].value(), events[1].value());
+        assert_eq!((&status["kind"], &status["to"]), (&json!("call_status"), &json!("16505551234")));
+        assert_eq!((&call["kind"], &call["profile_name"]), (&json!("call"), &json!("Sheena Nelson")));
+        assert_eq!(call["content"]["session"], json!({"sdp_type": "offer", "sdp": "v=0"}));
+    }
+
+    #[test]
+    fn a_sender_without_a_number_keeps_id_and_name() {
+        let payload = webhook(&json!({
+            "metadata": {"phone_number_id": "106540352242922"},
+            "contacts": [{"profile": {"name": "Sheena Nelson", "username": "sheena"}, "user_id": "US.13491208655302741918"}],
+            "messages": [{
+                "from_user_id": "US.13491208655302741918", "id": "wamid.U", "timestamp": "1749416383", "type": "text",
+                "text": {"body": "Hello"},
+            }],
+        }));
+        let event = transformed(&payload).unwrap()[0].value();
+        assert_eq!(event["from"], "US.13491208655302741918");
+        assert_eq!(event["profile_name"], "Sheena Nelson");
+        assert_eq!(event["content"]["from_user_id"], "US.13491208655302741918");
     }
 
     #[test]
