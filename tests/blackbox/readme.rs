@@ -28,3 +28,39 @@ fn every_file_that_the_readme_links_to_is_there() {
         assert!(path.exists(), "the README links to {link}, which is not there");
     }
 }
+
+#[test]
+fn the_table_of_presets_names_the_key_of_each() {
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    for preset in presets::all() {
+        let row = readme.lines().find(|line| line.starts_with(&format!("| `{}` |", preset.name))).unwrap();
+        let key = preset.key().map_or_else(|| "none".to_owned(), |key| format!("`{key}`"));
+        assert!(row.ends_with(&format!("| {key} |")), "{row}\nthe key is {key}");
+    }
+}
+
+/// `name` of each trigger file, without a YAML reader: it is a key of the first column.
+fn trigger_names(pack: &std::path::Path) -> Vec<String> {
+    let files = fs::read_dir(pack.join("triggers")).unwrap().map(|entry| entry.unwrap().path());
+    let name = |path: std::path::PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("name: ")).unwrap().to_owned()
+    };
+    let mut names: Vec<_> = files.map(name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_table_of_packs_names_their_triggers() {
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    for pack in fs::read_dir(repository().join("packs")).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = pack.file_name().unwrap().to_str().unwrap();
+        let row = format!("| [`{name}`](packs/{name}) | {} |", trigger_names(&pack).join(", "));
+        assert!(readme.lines().any(|line| line == row), "the README has no row\n{row}");
+        let own = fs::read_to_string(pack.join("README.md")).unwrap();
+        for trigger in trigger_names(&pack) {
+            assert!(own.contains(&format!("`{name}.{trigger}`")), "{name}/README.md does not name {trigger}");
+        }
+    }
+}
