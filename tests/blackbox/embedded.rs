@@ -16,9 +16,9 @@ use nix::{
 };
 use tempfile::TempDir;
 
-const BINARIES: &str = "/usr/lib/postgresql/15/bin";
+pub const BINARIES: &str = "/usr/lib/postgresql/15/bin";
 
-fn options(folder: &Path) -> Options {
+pub fn options(folder: &Path) -> Options {
     Options {
         folder: folder.join("postgres"),
         binaries: None,
@@ -38,7 +38,7 @@ fn refusal(options: &Options) -> StartError {
     }
 }
 
-fn psql(sockets: &Path, sql: &str) -> Result<String, String> {
+pub fn psql(sockets: &Path, sql: &str) -> Result<String, String> {
     let output = Command::new(format!("{BINARIES}/psql"))
         .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-U", "hookpack", "-d", "postgres", "-c", sql, "-h"])
         .arg(sockets)
@@ -48,7 +48,7 @@ fn psql(sockets: &Path, sql: &str) -> Result<String, String> {
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
-fn within<T>(wait: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn within<T>(wait: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + wait;
     loop {
         if let Some(answer) = ask() {
@@ -77,21 +77,25 @@ struct Host {
 
 impl Host {
     fn start(folder: &Path) -> Self {
+        Self::start_by(folder, Command::new(env!("CARGO_BIN_EXE_hookpack")))
+    }
+
+    fn start_by(folder: &Path, mut command: Command) -> Self {
         let packs = folder.join("packs");
         fs::create_dir_all(&packs).unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_hookpack"))
+        let mut process = command
             .args(["serve", "--listen", "127.0.0.1:0", "--packs"])
             .arg(packs)
             .arg("--data-dir")
             .arg(folder)
             .env_remove("DATABASE_URL")
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(folder.join("stderr")).unwrap())
             .spawn()
             .unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.contains("listens on"), "{line}");
+        assert!(line.contains("listens on"), "{line}{}", fs::read_to_string(folder.join("stderr")).unwrap());
         // The fifth line of Postgres's own pid file is the folder of its socket.
         let pid_file = fs::read_to_string(folder.join("postgres/data/postmaster.pid")).unwrap();
         Self { process, sockets: pid_file.lines().nth(4).unwrap().into() }
@@ -242,18 +246,69 @@ fn a_stale_pid_file_is_no_obstacle() {
     start(&folder).stop();
     let data = folder.path().join("postgres/data");
     let mut other = Command::new("sleep").arg("60").spawn().unwrap();
-    // Nobody's number, this test's, a stranger's, and rubbish.
-    for pid in ["4194303", &std::process::id().to_string(), &other.id().to_string(), "", "x"] {
+    let mut zombie = Command::new("true").spawn().unwrap();
+    within(Duration::from_secs(5), "a zombie", || {
+        (!is_alive(Pid::from_raw(zombie.id().cast_signed()))).then_some(())
+    });
+    let [own, other_pid, zombie_pid] =
+        [std::process::id(), other.id(), zombie.id()].map(|pid| pid.to_string());
+    // A number that no process has, this test's, another process's, a zombie's, one that this user may not look at, and
+    // rubbish.
+    for pid in ["4194303", &own, &other_pid, &zombie_pid, "1", "", "x"] {
         let sockets = folder.path().join("postgres");
         let lines =
             format!("{pid}\n{}\n1\n5432\n{}\n\n  1234  5678\nready   \n", data.display(), sockets.display());
-        fs::write(data.join("postmaster.pid"), if pid.is_empty() { String::new() } else { lines }).unwrap();
+        let lines = if pid.is_empty() { String::new() } else { lines };
+        fs::write(data.join("postmaster.pid"), &lines).unwrap();
+        fs::write(sockets.join(".s.PGSQL.5432.lock"), &lines).unwrap();
         let postgres = start(&folder);
         assert_eq!(psql(postgres.socket_folder(), "select 1").unwrap(), "1");
     }
-    assert!(other.try_wait().unwrap().is_none(), "the stranger was left alone");
+    assert!(other.try_wait().unwrap().is_none(), "the other process was left alone");
     other.kill().unwrap();
     other.wait().unwrap();
+    zombie.wait().unwrap();
+}
+
+/// A command that runs what follows in a process namespace of its own, as a container does; `None`: not here.
+fn container() -> Option<Command> {
+    let arguments = ["--pid", "--fork", "--kill-child=KILL", "--mount-proc"];
+    let tried = Command::new("unshare").args(arguments).arg("true").stderr(Stdio::null()).status();
+    if !tried.is_ok_and(|status| status.success()) {
+        println!("skipped: `unshare --pid` is not allowed here");
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    command.args(arguments).arg(env!("CARGO_BIN_EXE_hookpack"));
+    Some(command)
+}
+
+/// In a container Postgres often gets the number that it had before, and finds it in its own stale files.
+#[test]
+fn a_host_that_was_killed_in_a_container_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..8 {
+        let Some(command) = container() else { return };
+        let host = Host::start_by(folder.path(), command);
+        assert_eq!(psql(&host.sockets, "select 1").unwrap(), "1", "round {round}");
+        host.kill();
+        // The end of the namespace ends its processes; a container is only started again after that.
+        let lock = fs::File::open(folder.path().join("postgres/lock")).unwrap();
+        within(Duration::from_secs(10), "the container is gone", || lock.try_lock().ok());
+    }
+}
+
+/// Another container on the same folder: its Postgres has no number here.
+#[test]
+fn a_postgres_of_another_container_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    start(&folder).stop();
+    let listener =
+        std::os::unix::net::UnixListener::bind(folder.path().join("postgres/.s.PGSQL.5432")).unwrap();
+    let error = refusal(&Options { start_wait: Duration::from_millis(300), ..options(folder.path()) });
+    assert!(error.to_string().contains("in another container perhaps, answers on"), "{error}");
+    drop(listener);
+    assert_eq!(psql(start(&folder).socket_folder(), "select 1").unwrap(), "1");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod child;
 mod folder;
 mod log;
 mod postmaster;
+mod socket;
 
 use std::{
     ffi::OsString,
@@ -82,6 +83,12 @@ pub enum StartError {
         .data.display()
     )]
     StillRunning { data: PathBuf, pid: i32 },
+    #[error(
+        "a PostgreSQL that has no process here, in another container perhaps, answers on {}/{}: stop it, or the \
+         host that it belongs to, then start again; {} is its database",
+        .sockets.display(), socket::NAME, .data.display()
+    )]
+    RunsElsewhere { data: PathBuf, sockets: PathBuf },
     #[error(
         "PostgreSQL refuses to run as root, and user {user} ({why}) cannot run it in {}: {fault}; \
          use a `data_dir` that this user can reach (/var/lib/hookpack, say), or start the host as \
@@ -250,7 +257,7 @@ impl Supervisor {
         loop {
             let mut child = self.spawn().map_err(StartError::io("run `postgres`"))?;
             let seen = poll(deadline, || match child.try_wait() {
-                Ok(None) if !postmaster::is_ready(&self.folder.data(), &child) => None,
+                Ok(None) if !postmaster::is_ready(&self.folder.data(), &self.sockets, &child) => None,
                 ready_or_ended => Some(ready_or_ended),
             });
             let how = match seen {
@@ -315,6 +322,7 @@ impl Supervisor {
     fn spawn(&self) -> io::Result<Child> {
         let data = self.folder.data();
         postmaster::forget_recycled_pid(&data);
+        socket::remove_stale_lock(&data, &self.sockets);
         let mut command =
             child::command(&self.binaries.program("postgres"), &self.account, child::EndsWithHost::Orderly);
         command.args(postmaster::arguments(&data, &self.sockets)).current_dir(self.folder.path());

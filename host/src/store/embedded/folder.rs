@@ -12,7 +12,7 @@ use std::{
 
 use nix::{fcntl::OFlag, unistd::geteuid};
 
-use super::{StartError, account::Account, poll, postmaster};
+use super::{StartError, account::Account, poll, socket};
 
 /// What fits into a socket's address: 103 bytes on macOS, 107 on Linux.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
@@ -161,7 +161,7 @@ impl Folder {
 fn fits_a_socket(folder: &Path) -> bool {
     // Clients and Postgres read a comma as the end of the path; a quote would end our quoting.
     folder.to_str().is_some_and(|path| {
-        path.len() + 1 + postmaster::SOCKET_NAME.len() <= SOCKET_PATH_BYTES_MAX && !path.contains([',', '"'])
+        path.len() + 1 + socket::NAME.len() <= SOCKET_PATH_BYTES_MAX && !path.contains([',', '"'])
     })
 }
 

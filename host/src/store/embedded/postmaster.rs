@@ -15,16 +15,13 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{StartError, child, poll};
-
-/// Follows from the port, which names the socket and nothing else here.
-pub(super) const SOCKET_NAME: &str = ".s.PGSQL.5432";
+use super::{StartError, child, poll, socket};
 
 /// A postmaster that is starting fills its `postmaster.pid` right after it made it.
 const EMPTY_WAIT: Duration = Duration::from_secs(1);
 
 /// On the command line, where neither a file nor `ALTER SYSTEM` overrides them.
-const SETTINGS: [&str; 16] = [
+const SETTINGS: &[&str] = &[
     "listen_addresses=",
     "port=5432",
     "unix_socket_permissions=0700",
@@ -46,6 +43,10 @@ const SETTINGS: [&str; 16] = [
     "lc_messages=C",
     "cluster_name=hookpack",
     "restart_after_crash=on",
+    // Memory that sessions share without files outside of the data: `confine` closes /dev/shm. Elsewhere the system
+    // allows too little of it.
+    #[cfg(target_os = "linux")]
+    "dynamic_shared_memory_type=sysv",
 ];
 
 pub(super) fn arguments(data: &Path, sockets: &Path) -> Vec<OsString> {
@@ -54,21 +55,26 @@ pub(super) fn arguments(data: &Path, sockets: &Path) -> Vec<OsString> {
     socket_setting.push(sockets);
     socket_setting.push("\"");
     let mut arguments = vec!["-D".into(), data.into(), "-c".into(), socket_setting];
-    arguments.extend(SETTINGS.iter().flat_map(|setting| ["-c".into(), setting.into()]));
+    arguments.extend(SETTINGS.iter().flat_map(|&setting| ["-c".into(), setting.into()]));
     arguments
 }
 
 /// Whether a start failed only because sessions of a postmaster that was killed, or it itself, have
 /// not ended yet.
 pub(super) fn will_pass(last_lines: &str) -> bool {
-    ["pre-existing shared memory block", "lock file \"postmaster.pid\" already exists"]
+    let lock_of_socket = format!("{}.lock\" already exists", socket::NAME);
+    ["pre-existing shared memory block", "lock file \"postmaster.pid\" already exists", &lock_of_socket]
         .iter()
         .any(|message| last_lines.contains(message))
 }
 
-/// Whether `child` accepts connections.
-pub(super) fn is_ready(data: &Path, child: &Child) -> bool {
+/// Whether `child` accepts sessions.
+///
+/// The pid file alone proves nothing: in a container the numbers are the same after each start, and until `child`
+/// has written its own file there is that of its predecessor, which was killed while it was ready.
+pub(super) fn is_ready(data: &Path, sockets: &Path, child: &Child) -> bool {
     PidFile::read(data).is_some_and(|file| file.pid == child::pid(child) && file.ready)
+        && socket::accepts_sessions(sockets)
 }
 
 /// Waits for the postmaster of a host that was killed, which may still be shutting down.
@@ -76,8 +82,8 @@ pub(super) fn wait_for_orphan(data: &Path, sockets: &Path, deadline: Instant) ->
     if path(data).exists() && poll(Instant::now() + EMPTY_WAIT, || PidFile::read(data)).is_none() {
         remove_pid_file(data, "it stayed empty: the machine went down while it was written");
     }
-    let Some(orphan) = PidFile::read(data).filter(|file| file.is_running(data)) else {
-        return Ok(());
+    let Some(orphan) = PidFile::read(data).filter(|file| runs_on(file.pid, data)) else {
+        return wait_for_silence(data, sockets, deadline);
     };
     let pid = orphan.pid.as_raw();
     tracing::info!(pid, "waiting for the postgres of an earlier host to stop");
@@ -86,10 +92,16 @@ pub(super) fn wait_for_orphan(data: &Path, sockets: &Path, deadline: Instant) ->
     if orphan.sockets == sockets {
         let _ = kill(orphan.pid, Signal::SIGINT);
     }
-    match poll(deadline, || (!orphan.is_running(data)).then_some(())) {
+    match poll(deadline, || (!runs_on(orphan.pid, data)).then_some(())) {
         Some(()) => Ok(()),
         None => Err(StartError::StillRunning { data: data.to_owned(), pid }),
     }
+}
+
+/// Waits until no server listens on the socket. One that has no number here runs in another container.
+fn wait_for_silence(data: &Path, sockets: &Path, deadline: Instant) -> Result<(), StartError> {
+    let silent = poll(deadline, || (!socket::is_listening(sockets)).then_some(()));
+    silent.ok_or_else(|| StartError::RunsElsewhere { data: data.to_owned(), sockets: sockets.to_owned() })
 }
 
 /// Removes a `postmaster.pid` whose number belongs to another process by now.
@@ -101,7 +113,7 @@ pub(super) fn forget_recycled_pid(data: &Path) {
     let Some(file) = PidFile::read(data) else {
         return;
     };
-    if file.is_alive() && !file.is_running(data) {
+    if is_alive(file.pid) && !runs_on(file.pid, data) {
         remove_pid_file(data, "its number belongs to another process now");
     }
 }
@@ -134,37 +146,43 @@ impl PidFile {
             ready: lines.nth(2).is_some_and(|status| status.trim() == "ready"),
         })
     }
+}
 
-    /// Whether any process has the number.
-    fn is_alive(&self) -> bool {
-        kill(self.pid, None) != Err(Errno::ESRCH)
+/// Whether any process has the number, be it a zombie.
+fn is_alive(pid: Pid) -> bool {
+    kill(pid, None) != Err(Errno::ESRCH)
+}
+
+/// Whether the process is a postmaster of `data`, which is its working directory.
+#[cfg(target_os = "linux")]
+pub(super) fn runs_on(pid: Pid, data: &Path) -> bool {
+    use std::{io::ErrorKind, os::unix::fs::MetadataExt};
+
+    if !Path::new("/proc/self").exists() {
+        return is_alive(pid);
     }
-
-    /// Whether the process with the number is a postmaster of `data`, which is its working
-    /// directory.
-    #[cfg(target_os = "linux")]
-    fn is_running(&self, data: &Path) -> bool {
-        use std::{io::ErrorKind, os::unix::fs::MetadataExt};
-
-        let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
-        match identity(Path::new(&format!("/proc/{}/cwd", self.pid))) {
-            Ok(found) => identity(data).is_ok_and(|data| data == found),
-            // Gone, or a zombie.
-            Err(error) if error.kind() == ErrorKind::NotFound => false,
-            Err(_) => self.is_alive(),
+    let identity = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    let owner = |path: &Path| fs::metadata(path).map(|found| found.uid()).ok();
+    let process = Path::new("/proc").join(pid.to_string());
+    match identity(&process.join("cwd")) {
+        Ok(found) => identity(data).is_ok_and(|data| data == found),
+        // Gone, or a zombie.
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        // Closed to this user: Postgres runs as the owner of its data and as nobody else, and under its own name.
+        Err(_) => {
+            let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+            is_alive(pid) && owner(&process) == owner(data) && name.starts_with("post")
         }
     }
+}
 
-    /// Whether the process with the number is a postmaster of `data`, which is on its command line.
-    #[cfg(not(target_os = "linux"))]
-    fn is_running(&self, data: &Path) -> bool {
-        let ps = std::process::Command::new("/bin/ps")
-            .args(["-o", "command=", "-p", &self.pid.to_string()])
-            .output();
-        match ps {
-            Ok(ps) => String::from_utf8_lossy(&ps.stdout).contains(&*data.to_string_lossy()),
-            Err(_) => self.is_alive(),
-        }
+/// Whether the process is a postmaster of `data`, which is on its command line.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn runs_on(pid: Pid, data: &Path) -> bool {
+    let ps = std::process::Command::new("/bin/ps").args(["-o", "command=", "-p", &pid.to_string()]).output();
+    match ps {
+        Ok(ps) => String::from_utf8_lossy(&ps.stdout).contains(&*data.to_string_lossy()),
+        Err(_) => is_alive(pid),
     }
 }
 
