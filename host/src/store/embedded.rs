@@ -4,24 +4,26 @@
 mod account;
 mod binaries;
 mod child;
+mod confine;
 mod folder;
 mod log;
 mod postmaster;
+mod roles;
 mod socket;
 
 use std::{
     ffi::OsString,
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
-    process::Child,
+    process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use self::{account::Account, binaries::Binaries, folder::Folder, log::Log};
+use self::{account::Account, binaries::Binaries, confine::Confinement, folder::Folder, log::Log};
 
-/// The one database role; a superuser, because extensions and migrations are the host's own.
+/// The host's role. It owns its database, and is no superuser: `roles.sql`.
 const USER: &str = "hookpack";
 const DATABASE: &str = "postgres";
 
@@ -132,10 +134,15 @@ impl EmbeddedPostgres {
         let sockets = folder.sockets(&account)?;
         postmaster::wait_for_orphan(&folder.data(), &sockets, deadline)?;
         let log = Log::open(&folder.log());
-        if folder.major()?.is_none() {
-            initialise(&folder, &binaries, &account, &log, deadline)?;
+        let mut supervisor = Supervisor { folder, binaries, account, sockets, log, is_confined: false };
+        supervisor.choose_confinement();
+        if supervisor.folder.major()?.is_none() {
+            supervisor.initialise(deadline)?;
+        } else if !roles::are_set_up(&supervisor.folder.data()) {
+            tracing::info!("taking the superuser's rights from the role of the private database");
+            supervisor.set_up_roles(&supervisor.folder.data(), deadline)?;
         }
-        Supervisor { folder, binaries, account, sockets, log }.start(deadline)
+        supervisor.start(deadline)
     }
 
     /// The folder with the socket, for the `host` of a connection; the port is the usual 5432.
@@ -172,47 +179,6 @@ impl Drop for EmbeddedPostgres {
     }
 }
 
-/// Makes the database beside its place and moves it there when it is whole: one that was
-/// interrupted is never used.
-fn initialise(
-    folder: &Folder,
-    binaries: &Binaries,
-    account: &Account,
-    log: &Log,
-    deadline: Instant,
-) -> Result<(), StartError> {
-    let major = binaries.major;
-    tracing::info!(folder = %folder.path().display(), major, "making the private database");
-    let unfinished = folder.clear_unfinished(deadline)?;
-    // No collation but C: it is there on every machine, and its order never changes. With any
-    // other, an update of the system's C library can change the order of strings under the indexes.
-    // Trust: see `EmbeddedPostgres`; peer would not do, since the host's user has another number
-    // inside a user namespace.
-    let mut command = child::command(&binaries.program("initdb"), account, child::EndsWithHost::AtOnce);
-    command
-        .args(["--username", USER, "--auth=trust", "--encoding=UTF8", "--locale=C", "--pgdata"])
-        .arg(unfinished)
-        .current_dir(folder.path());
-    let failed = |how: String| StartError::Failed {
-        program: "initdb",
-        how,
-        folder: folder.path().to_owned(),
-        last_lines: log.last_lines(),
-    };
-
-    let mut initdb = log.spawn(command).map_err(StartError::io("run `initdb`"))?;
-    let Some(status) = poll(deadline, || initdb.try_wait().transpose()) else {
-        child::stop(&mut initdb);
-        return Err(failed("did not finish in time".into()));
-    };
-    let status = status.map_err(StartError::io("wait for `initdb`"))?;
-    if !status.success() {
-        log.wait_for_end();
-        return Err(failed(format!("failed ({status})")));
-    }
-    folder.accept_unfinished()
-}
-
 /// Owns the child from a thread of its own: Linux tells a child of its parent's death when the
 /// *thread* that started it ends, so that thread must live as long as the host wants its Postgres.
 struct Supervisor {
@@ -221,9 +187,102 @@ struct Supervisor {
     account: Account,
     sockets: PathBuf,
     log: Log,
+    /// Whether Postgres is kept from everything outside of its folder.
+    is_confined: bool,
 }
 
 impl Supervisor {
+    /// Confines Postgres where the system can; says where it can't.
+    fn choose_confinement(&mut self) {
+        let confinement = self.confinement(&self.folder.data());
+        match confinement.try_out(&self.binaries, &self.account) {
+            Ok(()) => self.is_confined = true,
+            Err(error) => {
+                tracing::info!(%error, "the private postgres can't be kept to its folder here; only its role's rights keep it");
+            }
+        }
+    }
+
+    fn confinement(&self, data: &Path) -> Confinement {
+        Confinement::new(data, &[&self.sockets], &self.binaries)
+    }
+
+    /// Makes the database beside its place and moves it there when it is whole: one that was
+    /// interrupted is never used.
+    fn initialise(&self, deadline: Instant) -> Result<(), StartError> {
+        let folder = &self.folder;
+        tracing::info!(folder = %folder.path().display(), major = self.binaries.major, "making the private database");
+        let unfinished = folder.clear_unfinished(deadline)?;
+        // No collation but C: it is there on every machine, and its order never changes. With any
+        // other, an update of the system's C library can change the order of strings under the indexes.
+        // Trust: see `EmbeddedPostgres`; peer would not do, since the host's user has another number
+        // inside a user namespace.
+        let program = self.binaries.program("initdb");
+        let mut command = child::command(&program, &self.account, child::EndsWithHost::AtOnce);
+        command
+            .args([
+                "--username",
+                roles::SUPERUSER,
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--pgdata",
+            ])
+            .arg(&unfinished)
+            .current_dir(folder.path());
+        self.run("initdb", command, "", deadline)?;
+        self.set_up_roles(&unfinished, deadline)?;
+        folder.accept_unfinished()
+    }
+
+    /// Has the host's role, and no other, work in the database.
+    fn set_up_roles(&self, data: &Path, deadline: Instant) -> Result<(), StartError> {
+        postmaster::forget_recycled_pid(data);
+        // Not confined: it takes its user's name from the system, and runs nothing but `SETUP`.
+        let program = self.binaries.program("postgres");
+        let mut command = child::command(&program, &self.account, child::EndsWithHost::AtOnce);
+        command
+            .args(["--single", "-j", "-c", "exit_on_error=on", "-c", "search_path=pg_catalog", "-D"])
+            .arg(data)
+            .arg(DATABASE)
+            .current_dir(self.folder.path());
+        self.run("postgres --single", command, roles::SETUP, deadline)?;
+        let doing = format!("write {}/pg_hba.conf", data.display());
+        roles::write_rules(data, &self.account).map_err(StartError::io(doing))
+    }
+
+    /// Runs a program to its end, with this on its standard input.
+    fn run(
+        &self,
+        program: &'static str,
+        mut command: Command,
+        input: &str,
+        deadline: Instant,
+    ) -> Result<(), StartError> {
+        let failed = |how: String| StartError::Failed {
+            program,
+            how,
+            folder: self.folder.path().to_owned(),
+            last_lines: self.log.last_lines(),
+        };
+        command.stdin(Stdio::piped());
+        let mut child = self.log.spawn(command).map_err(StartError::io(format!("run `{program}`")))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // One that has ended by now says why.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        let Some(status) = poll(deadline, || child.try_wait().transpose()) else {
+            child::stop(&mut child);
+            return Err(failed("did not finish in time".into()));
+        };
+        let status: ExitStatus = status.map_err(StartError::io(format!("wait for `{program}`")))?;
+        if !status.success() {
+            self.log.wait_for_end();
+            return Err(failed(format!("failed ({status})")));
+        }
+        Ok(())
+    }
+
     fn start(self, deadline: Instant) -> Result<EmbeddedPostgres, StartError> {
         let sockets = self.sockets.clone();
         let (stop, stopped) = mpsc::sync_channel(0);
@@ -323,10 +382,20 @@ impl Supervisor {
         let data = self.folder.data();
         postmaster::forget_recycled_pid(&data);
         socket::remove_stale_lock(&data, &self.sockets);
-        let mut command =
-            child::command(&self.binaries.program("postgres"), &self.account, child::EndsWithHost::Orderly);
-        command.args(postmaster::arguments(&data, &self.sockets)).current_dir(self.folder.path());
+        let mut command = self.postgres(&data)?;
+        command.args(postmaster::arguments(&data, &self.sockets));
         self.log.spawn(command)
+    }
+
+    /// The command of a `postgres` for the database in `data`, confined where that is possible.
+    fn postgres(&self, data: &Path) -> io::Result<Command> {
+        let program = self.binaries.program("postgres");
+        let mut command = child::command(&program, &self.account, child::EndsWithHost::Orderly);
+        if self.is_confined {
+            self.confinement(data).apply(&mut command)?;
+        }
+        command.current_dir(self.folder.path());
+        Ok(command)
     }
 }
 

@@ -27,7 +27,7 @@ const NOBODY: Account = Account::Other(Uid::from_raw(65534), Gid::from_raw(65534
 pub(super) enum Account {
     /// The host's own user, who is not root.
     Host,
-    /// User 1000 of a user namespace. Outside of it that is root without capabilities: files stay
+    /// An ordinary user of a user namespace. Outside of it that is root without capabilities: files stay
     /// root's, and a 0700 home is no obstacle.
     Namespace,
     Other(Uid, Gid),
@@ -64,6 +64,12 @@ impl Account {
     fn fallback() -> Self {
         let user = FALLBACK_USERS.iter().find_map(|name| User::from_name(name).ok().flatten());
         user.map_or(NOBODY, |user| Self::Other(user.uid, user.gid))
+    }
+
+    /// The number that root has in the user namespace. One that has a name, or `initdb` refuses: in a container there
+    /// is often no user 1000.
+    pub(super) fn inside_namespace() -> Uid {
+        Self::fallback().uid()
     }
 
     pub(super) fn uid(&self) -> Uid {

@@ -50,7 +50,8 @@ pub(super) fn command(program: &Path, account: &Account, ends: EndsWithHost) -> 
     if let Account::Other(uid, gid) = account {
         command.uid(uid.as_raw()).gid(gid.as_raw());
     }
-    before_exec(&mut command, *account == Account::Namespace, ends);
+    let namespace = (*account == Account::Namespace).then(|| format!("{} 0 1", Account::inside_namespace()));
+    before_exec(&mut command, namespace, ends);
     command
 }
 
@@ -58,11 +59,11 @@ pub(super) fn command(program: &Path, account: &Account, ends: EndsWithHost) -> 
     unsafe_code,
     reason = "only the child itself can enter a namespace and ask for a signal at its parent's end"
 )]
-fn before_exec(command: &mut Command, namespace: bool, ends: EndsWithHost) {
+fn before_exec(command: &mut Command, namespace: Option<String>, ends: EndsWithHost) {
     let host = Pid::this();
     let steps = move || {
-        if namespace {
-            enter_namespace()?;
+        if let Some(map) = &namespace {
+            enter_namespace(map)?;
         }
         // After every change of user, which clears it.
         end_with_host(ends)?;
@@ -70,15 +71,40 @@ fn before_exec(command: &mut Command, namespace: bool, ends: EndsWithHost) {
         if getppid() == host { Ok(()) } else { Err(Errno::ESRCH.into()) }
     };
     // SAFETY: between fork and exec of a process with threads only async-signal-safe calls are
-    // allowed. The steps are plain system calls on constants: nothing allocates, locks, or touches
+    // allowed. The steps are plain system calls on memory that is there: nothing allocates, locks, or touches
     // memory of other threads.
     unsafe {
         command.pre_exec(steps);
     }
 }
 
+/// Has the command restrict itself by a ruleset of Landlock, after everything else that it does before it becomes its
+/// program.
 #[cfg(target_os = "linux")]
-fn enter_namespace() -> io::Result<()> {
+#[allow(
+    unsafe_code,
+    reason = "a process can only restrict itself; the system call has no safe wrapper that works here"
+)]
+pub(super) fn restrict(command: &mut Command, rules: std::os::fd::OwnedFd) {
+    use std::os::fd::AsRawFd;
+
+    use nix::{libc, sys::prctl::set_no_new_privs};
+
+    let steps = move || {
+        set_no_new_privs()?;
+        // SAFETY: the call takes two numbers, and changes nothing but this process's rights.
+        let restricted = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) };
+        Ok(Errno::result(restricted).map(drop)?)
+    };
+    // SAFETY: as in `before_exec`.
+    unsafe {
+        command.pre_exec(steps);
+    }
+}
+
+/// `map`: a number in the namespace, root's outside, and how many.
+#[cfg(target_os = "linux")]
+fn enter_namespace(map: &str) -> io::Result<()> {
     use nix::{
         fcntl::{OFlag, open},
         sched::{CloneFlags, unshare},
@@ -88,11 +114,9 @@ fn enter_namespace() -> io::Result<()> {
 
     unshare(CloneFlags::CLONE_NEWUSER)?;
     // Without the first an unprivileged process may not write the second (user_namespaces(7)).
-    for (file, line) in [
-        (c"/proc/self/setgroups", "deny"),
-        (c"/proc/self/gid_map", "1000 0 1"),
-        (c"/proc/self/uid_map", "1000 0 1"),
-    ] {
+    for (file, line) in
+        [(c"/proc/self/setgroups", "deny"), (c"/proc/self/gid_map", map), (c"/proc/self/uid_map", map)]
+    {
         let file = open(file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
         write(&file, line.as_bytes())?;
     }
@@ -100,7 +124,7 @@ fn enter_namespace() -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn enter_namespace() -> io::Result<()> {
+fn enter_namespace(_: &str) -> io::Result<()> {
     Err(Errno::ENOSYS.into())
 }
 
