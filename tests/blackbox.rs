@@ -13,6 +13,8 @@
 mod guests;
 #[path = "blackbox/harness.rs"]
 mod harness;
+#[path = "blackbox/server.rs"]
+mod server;
 
 #[path = "blackbox/archives.rs"]
 mod archives;
@@ -34,6 +36,8 @@ mod drain;
 mod dry_run;
 #[path = "blackbox/embedded.rs"]
 mod embedded;
+#[path = "blackbox/embedded_rights.rs"]
+mod embedded_rights;
 #[path = "blackbox/event_key_faults.rs"]
 mod event_key_faults;
 #[path = "blackbox/event_keys.rs"]
@@ -70,12 +74,16 @@ mod mapper_cache;
 mod mappers;
 #[path = "blackbox/metrics.rs"]
 mod metrics;
+#[path = "blackbox/odd_names.rs"]
+mod odd_names;
 #[path = "blackbox/operators.rs"]
 mod operators;
 #[path = "blackbox/operators_day.rs"]
 mod operators_day;
 #[path = "blackbox/overrides.rs"]
 mod overrides;
+#[path = "blackbox/own_server.rs"]
+mod own_server;
 #[path = "blackbox/pipeline.rs"]
 mod pipeline;
 #[path = "blackbox/preset_keys.rs"]

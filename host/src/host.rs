@@ -38,8 +38,6 @@ use crate::{
     wasm::Sandbox,
 };
 
-/// A database that takes longer to say a word can't be counted on.
-const READY_WAIT: Duration = Duration::from_secs(2);
 /// Searches at a time: half of the pool's connections.
 pub const SEARCHES: usize = 5;
 /// For what operators changed to be read.
@@ -263,11 +261,5 @@ impl Host {
     /// The URL that opens with a key.
     pub fn webhook_url(&self, key: &str) -> String {
         format!("{}/api/v1/webhooks/{key}", self.public_url)
-    }
-
-    /// Whether the database answers, soon.
-    pub async fn database_answers(&self) -> Result<()> {
-        timeout(READY_WAIT, sqlx::query("select 1").execute(&self.pool)).await??;
-        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The group-commit writer: whatever waits goes to the database in one transaction; each is answered after it.
 
+mod health;
 mod settle;
 mod writer;
 
@@ -14,10 +15,13 @@ use std::{
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     task::JoinHandle,
-    time::timeout_at,
+    time::{timeout, timeout_at},
 };
 
-use self::writer::Writer;
+use self::{
+    health::{Probe, WriteHealth},
+    writer::Writer,
+};
 pub use self::{
     settle::{Again, settle_kept},
     writer::is_refusal,
@@ -27,7 +31,7 @@ use crate::{
     config::Config,
     metrics::{Metrics, OfQueue},
     model::{Delivery, LogRow},
-    store::{Database, batch::Stored},
+    store::{Database, Fault, batch::Stored},
 };
 
 /// Why a delivery is not in the database.
@@ -50,6 +54,8 @@ pub struct Ingest {
     queue_bytes_max: usize,
     store_wait: Duration,
     metrics: Arc<Metrics>,
+    health: Arc<WriteHealth>,
+    probes: mpsc::Sender<Probe>,
 }
 
 /// A delivery on its way, and who waits for it.
@@ -70,6 +76,8 @@ struct Queues {
 
 /// For an answer to come back from the database's own time limit.
 const GRACE: Duration = Duration::from_secs(2);
+/// A write that takes longer can't be counted on.
+const PROBE_WAIT: Duration = Duration::from_secs(2);
 /// Rows of the request log that may wait; past it they are counted and dropped, deliveries never.
 const LOG_ROWS_WAITING_MAX: usize = 20_000;
 
@@ -95,12 +103,15 @@ impl Ingest {
         let (logs, logs_waiting) = mpsc::channel(LOG_ROWS_WAITING_MAX);
         let queues = Arc::new(Mutex::new(Queues { deliveries: deliveries_waiting, logs: logs_waiting }));
         let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let (health, probes) = WriteHealth::new();
         let writers = (0..config.writers()).map(|number| {
+            let health = health.clone();
             let (config, database, clock) = (config.clone(), database.clone(), clock.clone());
             let (queues, queued_bytes, metrics) = (queues.clone(), queued_bytes.clone(), metrics.clone());
             let writer = move || {
                 let (queues, queued_bytes) = (queues.clone(), queued_bytes.clone());
-                Writer::new(&config, &database, queues, queued_bytes, clock.clone(), metrics.clone())
+                let (clock, metrics, health) = (clock.clone(), metrics.clone(), health.clone());
+                Writer::new(&config, &database, queues, queued_bytes, clock, metrics, health)
             };
             // One of them also tidies up; more would only get in each other's way.
             tokio::spawn(keep_running(writer, number == 0))
@@ -113,6 +124,8 @@ impl Ingest {
             queue_bytes_max: config.queue_bytes_max,
             store_wait: Duration::from_secs(config.store_wait_seconds),
             metrics: metrics.clone(),
+            health,
+            probes,
         };
         (Arc::new(ingest), writers)
     }
@@ -146,6 +159,25 @@ impl Ingest {
         if self.logs.try_send(row).is_err() {
             self.metrics.log_rows_dropped(1);
         }
+    }
+
+    /// Whether a write works now: what the last one came to, if that was a moment ago, else one that is made for this.
+    pub async fn write_works(&self) -> Result<(), Fault> {
+        if let Some(known) = self.health.fresh() {
+            return known;
+        }
+        let asked = async {
+            let (answer, answered) = oneshot::channel();
+            self.probes.send(answer).await.map_err(|_| Fault::Away)?;
+            answered.await.unwrap_or(Err(Fault::Away))
+        };
+        // A writer that tries to write tells why it can't, even if it does not find the time to answer.
+        timeout(PROBE_WAIT, asked).await.unwrap_or_else(|_| Err(self.health.fault().unwrap_or(Fault::Away)))
+    }
+
+    /// What keeps writes from working, by the last one.
+    pub fn write_fault(&self) -> Option<Fault> {
+        self.health.fault()
     }
 
     /// What waits for a writer.

@@ -14,7 +14,7 @@ pub use self::{
     requests::InFlight,
     snapshot::{OfMapper, OfQueue, Snapshot},
 };
-use crate::{model::Outcome, steps::Steps};
+use crate::{model::Outcome, steps::Steps, store::Fault};
 
 /// Counted for as long as the host runs.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub struct Metrics {
     batch_sizes: Histogram,
     batches: Histogram,
     batches_failed: Counter,
+    store_failures: Family<OfFault, Counter>,
     log_rows_dropped: Counter,
     connections: Gauge,
     connections_refused: Counter,
@@ -36,6 +37,11 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfTraces {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfFault {
+    fault: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -69,6 +75,12 @@ impl Default for Metrics {
         let (batches_failed, log_rows_dropped) = (Counter::default(), Counter::default());
         let help = "Batches that the database did not take; most are tried again";
         registry.register("batches_failed", help, batches_failed.clone());
+        let store_failures = Family::<OfFault, Counter>::default();
+        for fault in Fault::ALL {
+            drop(store_failures.get_or_create(&OfFault { fault: fault.as_str() }));
+        }
+        let help = "Writes that the database did not take, by what kept it from it";
+        registry.register("store_failures", help, store_failures.clone());
         let help = "Rows of the request log that were given up because too many waited";
         registry.register("log_rows_dropped", help, log_rows_dropped.clone());
 
@@ -100,6 +112,7 @@ impl Default for Metrics {
             batch_sizes,
             batches,
             batches_failed,
+            store_failures,
             log_rows_dropped,
             connections,
             connections_refused,
@@ -135,6 +148,10 @@ impl Metrics {
 
     pub fn batch_failed(&self) {
         self.batches_failed.inc();
+    }
+
+    pub fn store_failed(&self, fault: Fault) {
+        self.store_failures.get_or_create(&OfFault { fault: fault.as_str() }).inc();
     }
 
     pub fn log_rows_dropped(&self, rows: usize) {

@@ -7,28 +7,52 @@ pub mod embedded;
 pub mod endpoints;
 pub mod event_keys;
 pub mod events;
+mod fault;
 pub mod kept_requests;
 pub mod overrides;
 pub mod quarantine;
 pub mod rate_limits;
 pub mod requests;
 pub mod secrets;
+mod server;
+pub mod session;
 pub mod stats;
 pub mod tidy;
 pub mod tokens;
+pub mod write_probe;
 
-use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};
-
-use anyhow::{Context, Result, bail};
-use sqlx::{
-    ConnectOptions, Connection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
+use std::{
+    borrow::Cow,
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use self::embedded::{EmbeddedPostgres, Options};
+use anyhow::{Context, Result};
+use sqlx::{
+    ConnectOptions, Connection, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::time::sleep;
+
+pub use self::fault::Fault;
+use self::{
+    embedded::{EmbeddedPostgres, Options},
+    session::Limits,
+};
 use crate::config::{Config, Environment};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// For reading and for the rare writes.
+const POOL_LIMITS: Limits = Limits { statement_seconds: 30, idle_in_transaction_seconds: 30 };
+/// How long a server may take to let another connection in.
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// How long a database that starts up is waited for, and the pause between two tries.
+const FIRST_CONNECTION_WAIT: Duration = Duration::from_secs(30);
+const FIRST_CONNECTION_PAUSE: Duration = Duration::from_millis(100);
+/// The SQLSTATE of a server that starts up, recovers or shuts down.
+const CANNOT_CONNECT_NOW: &str = "57P03";
 
 /// A database to work with, and the private Postgres behind it when there is one.
 #[derive(Clone)]
@@ -70,23 +94,55 @@ impl Database {
     /// For reading and for the rare writes; ingest has connections of its own.
     pub async fn pool(&self) -> Result<PgPool> {
         // One connection first: its error says what is wrong, where a pool would only say that it waited.
-        let mut first = self.options.connect().await.context("can't connect to the database")?;
-        let version: String = sqlx::query_scalar("show server_version_num").fetch_one(&mut first).await?;
-        first.close().await.ok();
-        if version.parse::<u32>().is_ok_and(|version| version < 140_000) {
-            let major = &version[..version.len().saturating_sub(4)];
-            bail!("the database is PostgreSQL {major}; Hookpack needs 14 or newer");
+        let mut first = self.first_connection().await.map_err(server::not_connected)?;
+        if !self.is_embedded() {
+            server::check_sessions(&mut first, &self.options).await?;
         }
+        server::check(&mut first).await?;
+        let found = session::begin(&mut first, POOL_LIMITS).await?;
+        if !["on", "remote_write", "remote_apply"].contains(&found.as_str()) {
+            tracing::warn!(
+                synchronous_commit = found,
+                "the database would acknowledge commits that are not on disk everywhere: this host's sessions set `on`"
+            );
+        }
+        first.close().await.ok();
         let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(Duration::from_secs(5));
+        // What is asked before a session is used again is in place of a ping.
+        let pool = pool.test_before_acquire(false);
         let pool = pool
-            .connect_with(
-                self.options
-                    .clone()
-                    .options([("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "30s")]),
-            )
+            .after_connect(|session, _| {
+                Box::pin(async move { session::begin(session, POOL_LIMITS).await.map(drop) })
+            })
+            .before_acquire(|session, _| Box::pin(session::is_writable(session)))
+            .connect_with(self.options.clone())
             .await
             .context("can't connect to the database")?;
         Ok(pool)
+    }
+
+    /// Tries again while the server starts up: it may have ended just now, and be starting again.
+    async fn first_connection(&self) -> sqlx::Result<PgConnection> {
+        let deadline = Instant::now() + FIRST_CONNECTION_WAIT;
+        loop {
+            match self.options.connect().await {
+                Err(error) if self.is_starting(&error) && Instant::now() < deadline => {
+                    tracing::debug!(%error, "the database is starting");
+                    sleep(FIRST_CONNECTION_PAUSE).await;
+                }
+                connected => return connected,
+            }
+        }
+    }
+
+    /// Whether a connection failed because the server is not ready yet. A server that is not ours and refuses may be
+    /// one that does not exist: that is an error at once.
+    fn is_starting(&self, error: &sqlx::Error) -> bool {
+        match error {
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| code == CANNOT_CONNECT_NOW),
+            sqlx::Error::Io(_) => self.is_embedded(),
+            _ => false,
+        }
     }
 
     /// Waits until the private Postgres, if there is one, has stopped.
@@ -100,47 +156,87 @@ impl Database {
     }
 }
 
+/// Bytes that are left on the disk of the private database; `None` where there is none, or the system can't say.
+pub fn disk_free(config: &Config) -> Option<u64> {
+    if config.database_url.is_some() {
+        return None;
+    }
+    let disk = nix::sys::statvfs::statvfs(&config.data_dir).ok()?;
+    #[allow(clippy::useless_conversion, reason = "other systems have narrower numbers")]
+    Some(u64::from(disk.blocks_available()) * u64::from(disk.fragment_size()))
+}
+
 fn prepared(options: PgConnectOptions) -> PgConnectOptions {
-    // "already exists, skipping" is nobody's news.
     options
-        .options([("client_min_messages", "warning")])
         .application_name("hookpack")
+        // Poolers refuse what they don't know; `session::begin` says the rest.
+        .extra_float_digits(None)
         .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(5))
 }
 
 /// Brings the schema up to date; of several hosts that start at once one works and the others wait.
 pub async fn migrate(pool: &PgPool) -> Result<()> {
-    // The ledger of migrations lies in our own schema, beside nobody else's.
-    let mut connection = pool.acquire().await?;
-    // Asked first: an owner of the schema need not have the right to make one.
-    let there: Option<bool> = sqlx::query_scalar("select true from pg_namespace where nspname = 'hookpack'")
-        .fetch_optional(&mut *connection)
-        .await?;
-    if there.is_none() {
-        // Of two hosts that find none, the slower one finds it now.
-        sqlx::query("create schema if not exists hookpack").execute(&mut *connection).await.context(
-            "making the schema `hookpack`; it needs CREATE on the database, or a schema made for it",
-        )?;
-    }
-    // A large table, or another host that is at it, takes as long as it takes.
-    for setting in ["set search_path to hookpack", "set statement_timeout = 0"] {
-        sqlx::query(setting).execute(&mut *connection).await?;
-    }
-    let migrated = async {
-        MIGRATIONS
-            .run(&mut *connection)
-            .await
-            .context("the database's schema can't be brought up to date")?;
-        adopt(&mut connection).await.context("taking over events of another server")
-    }
-    .await;
-    // This connection's search path is changed: nobody else may get it.
+    let mut connection = pool.acquire().await?.detach();
+    let migrated = migrate_on(&mut connection).await;
+    // Its settings are changed, and with it goes the lock.
     connection.close().await.ok();
     migrated
 }
 
+async fn migrate_on(connection: &mut PgConnection) -> Result<()> {
+    // A large table, or another host that is at it, takes as long as it takes.
+    sqlx::query("set statement_timeout = 0").execute(&mut *connection).await?;
+    // Before anything is looked at: two hosts on an empty database would both find no schema.
+    sqlx::query("select pg_advisory_lock(hashtextextended('hookpack.migrate', 0))")
+        .execute(&mut *connection)
+        .await?;
+    // A role that may use the schema need not have the right to change it.
+    if !is_migrated(connection).await? {
+        apply_migrations(connection).await?;
+    }
+    adopt(connection).await.context("taking over events of another server")
+}
+
+async fn apply_migrations(connection: &mut PgConnection) -> Result<()> {
+    // An owner of the schema need not have the right to make one.
+    let there: Option<bool> = sqlx::query_scalar("select true from pg_namespace where nspname = 'hookpack'")
+        .fetch_optional(&mut *connection)
+        .await?;
+    if there.is_none() {
+        sqlx::query("create schema hookpack").execute(&mut *connection).await.context(
+            "making the schema `hookpack`; it needs CREATE on the database, or `hookpack migrate` by a role that has it",
+        )?;
+    }
+    // The ledger of migrations is in our own schema, beside nobody else's.
+    sqlx::query("set search_path to hookpack").execute(&mut *connection).await?;
+    MIGRATIONS.run(&mut *connection).await.context(
+        "the database's schema can't be brought up to date; it takes its owner: `hookpack migrate` with that role, then \
+         `serve` with any that has the rights it needs",
+    )
+}
+
+/// Whether every migration of this program was applied as it is, and none of another version.
+async fn is_migrated(connection: &mut PgConnection) -> Result<bool> {
+    let ledger: Option<bool> = sqlx::query_scalar(
+        "select true from pg_class where relname = '_sqlx_migrations' and relnamespace = to_regnamespace('hookpack')",
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    if ledger.is_none() {
+        return Ok(false);
+    }
+    let applied: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+        "select version, checksum from hookpack._sqlx_migrations where success order by version",
+    )
+    .fetch_all(connection)
+    .await
+    .context("reading `hookpack._sqlx_migrations`")?;
+    let wanted = MIGRATIONS.iter().map(|migration| (migration.version, migration.checksum.to_vec()));
+    Ok(wanted.eq(applied))
+}
+
 /// Takes events over that were copied from another server, once, before anything is stored beside them.
-async fn adopt(connection: &mut sqlx::PgConnection) -> Result<()> {
+async fn adopt(connection: &mut PgConnection) -> Result<()> {
     const ROWS: i64 = 10_000;
     if !events::are_foreign(&mut *connection).await? {
         return Ok(());

@@ -112,6 +112,18 @@ impl TestDatabase {
         let pool = PgPool::connect_with(connect_options(cluster, &name)).await.unwrap();
         Self { url, pool }
     }
+
+    /// A database without the host's schema.
+    pub async fn empty() -> Self {
+        let database = Self::new().await;
+        sqlx::raw_sql("drop schema hookpack cascade").execute(&database.pool).await.unwrap();
+        database
+    }
+
+    /// A database of another server.
+    pub async fn at(url: &str) -> Self {
+        Self { url: url.to_owned(), pool: PgPool::connect(url).await.unwrap() }
+    }
 }
 
 /// A host under test.
@@ -227,6 +239,10 @@ impl TestHost {
     /// Posts a JSON text, unsigned.
     pub async fn send(&self, reference: &str, body: &str) -> Answer {
         Answer::of(self.post(reference).body(body.to_owned()).send().await.unwrap()).await
+    }
+
+    pub fn admin_token(&self) -> &str {
+        &self.token
     }
 
     /// Asks the management API.

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::{
     GRACE, LOG_ROWS_WAITING_MAX, NotStored, Queues, Waiting,
+    health::WriteHealth,
     settle::{Settled, Told, settle},
 };
 use crate::{
@@ -27,9 +28,9 @@ use crate::{
     metrics::Metrics,
     model::{Answer, Delivery, LogRow, Outcome},
     store::{
-        Database,
+        Database, Fault,
         batch::{self, Stored},
-        event_keys,
+        event_keys, session, write_probe,
     },
 };
 
@@ -37,7 +38,9 @@ pub(super) struct Writer {
     queues: Arc<Mutex<Queues>>,
     queued_bytes: Arc<AtomicUsize>,
     options: PgConnectOptions,
+    limits: session::Limits,
     connection: Option<PgConnection>,
+    health: Arc<WriteHealth>,
     /// Rows of the request log that wait for the database to come back.
     backlog: Vec<(LogRow, Option<Uuid>)>,
     clock: Clock,
@@ -65,7 +68,13 @@ enum Failure {
     /// Some row of it is refused for a reason that may pass: a trigger of the operator's, a limit of the server's.
     Raised(String),
     /// The server or the connection; the same batch may succeed later.
-    Away(String),
+    Away(Outage),
+}
+
+/// Why nothing can be written for now.
+struct Outage {
+    fault: Fault,
+    error: String,
 }
 
 /// The pause between two tries to reach the database.
@@ -85,17 +94,20 @@ impl Writer {
         queued_bytes: Arc<AtomicUsize>,
         clock: Clock,
         metrics: Arc<Metrics>,
+        health: Arc<WriteHealth>,
     ) -> Self {
         Self {
             queues,
             queued_bytes,
+            options: database.options.clone(),
             // Postgres itself ends what takes too long: a statement that is only left behind could still commit
             // when nobody counts on it any more, and a transaction that lost its host would keep others from its keys.
-            options: database.options.clone().options(
-                ["statement_timeout", "idle_in_transaction_session_timeout"]
-                    .map(|limit| (limit, format!("{}s", config.store_wait_seconds))),
-            ),
+            limits: session::Limits {
+                statement_seconds: config.store_wait_seconds,
+                idle_in_transaction_seconds: config.store_wait_seconds,
+            },
             connection: None,
+            health,
             backlog: Vec::new(),
             clock,
             metrics,
@@ -107,12 +119,16 @@ impl Writer {
 
     pub(super) async fn run(mut self, sweeps: bool) {
         let mut swept = Instant::now();
+        let health = self.health.clone();
         loop {
-            // With rows left over from an outage it looks again soon, whether or not anything new arrives.
-            let batch = if self.backlog.is_empty() {
-                self.next_batch().await
-            } else {
-                timeout(BACKLOG_PAUSE, self.next_batch()).await.unwrap_or_else(|_| Some(Batch::default()))
+            let batch = tokio::select! {
+                biased;
+                Some(answer) = health.next_probe(), if sweeps => {
+                    // A question that is not waited for any more needs no answer.
+                    let _ = answer.send(self.probe().await);
+                    continue;
+                }
+                batch = self.next_batch_or_backlog() => batch,
             };
             let Some(batch) = batch else { break };
             self.write(batch.deliveries).await;
@@ -131,6 +147,14 @@ impl Writer {
         if let Some(connection) = self.connection.take() {
             connection.close().await.ok();
         }
+    }
+
+    /// With rows left over from an outage it returns soon, whether or not anything new arrives.
+    async fn next_batch_or_backlog(&self) -> Option<Batch> {
+        if self.backlog.is_empty() {
+            return self.next_batch().await;
+        }
+        timeout(BACKLOG_PAUSE, self.next_batch()).await.unwrap_or_else(|_| Some(Batch::default()))
     }
 
     /// Waits for the first row and takes what waits with it, up to the limits; `None` when all is done.
@@ -199,8 +223,8 @@ impl Writer {
                     let half = batch.split_off(batch.len() / 2);
                     batches.extend([half, batch]);
                 }
-                Err(Failure::Away(reason)) => {
-                    tracing::error!(deliveries = batch.len(), %reason, "the database is away: senders are told to come again");
+                Err(Failure::Away(Outage { fault, error })) => {
+                    tracing::error!(deliveries = batch.len(), %error, "{}: senders get 503", fault.message());
                     reply_all(batch, &NotStored::Unavailable);
                 }
             }
@@ -212,14 +236,17 @@ impl Writer {
     async fn try_until_deadline(&mut self, batch: &[Waiting]) -> Result<Vec<Settled>, Failure> {
         let deadline = batch.iter().map(|waiting| waiting.deadline).min().unwrap_or_else(Instant::now);
         let deliveries: Vec<&Delivery> = batch.iter().map(|waiting| &waiting.delivery).collect();
+        let mut is_first = true;
         loop {
             match self.try_once(&deliveries, deadline).await {
-                Err(Failure::Away(reason)) => {
-                    self.connection = None;
-                    if Instant::now() + RETRY_PAUSE >= deadline {
-                        return Err(Failure::Away(reason));
+                Err(Failure::Away(outage)) => {
+                    let gives_up = Instant::now() + RETRY_PAUSE >= deadline;
+                    self.lost(&outage, !is_first || gives_up);
+                    if gives_up {
+                        return Err(Failure::Away(outage));
                     }
-                    tracing::debug!(%reason, "trying again");
+                    is_first = false;
+                    tracing::debug!(error = outage.error, "trying again");
                     sleep(RETRY_PAUSE).await;
                 }
                 other => return other,
@@ -235,12 +262,15 @@ impl Writer {
         let wait = self.statement_wait;
         let connection = self.connection().await?;
         if Instant::now() >= deadline {
-            return Err(Failure::Away("connecting took too long".to_owned()));
+            return Err(Failure::away("connecting took too long".to_owned()));
         }
         let began = Instant::now();
         let settled = within(wait, settle(connection, deliveries)).await;
         match &settled {
-            Ok(_) => self.metrics.batch_stored(deliveries.len(), began.elapsed()),
+            Ok(_) => {
+                self.health.succeeded();
+                self.metrics.batch_stored(deliveries.len(), began.elapsed());
+            }
             Err(_) => self.metrics.batch_failed(),
         }
         settled
@@ -313,10 +343,10 @@ impl Writer {
                 Err(failure) => Err(failure),
             };
             match written {
-                Ok(()) => {}
-                Err(Failure::Away(reason)) => {
-                    self.connection = None;
-                    tracing::debug!(%reason, "the request log waits for the database");
+                Ok(()) => self.health.succeeded(),
+                Err(Failure::Away(outage)) => {
+                    self.lost(&outage, true);
+                    tracing::debug!(error = outage.error, "the request log waits for the database");
                     self.backlog.splice(..0, rows);
                     return;
                 }
@@ -347,12 +377,63 @@ impl Writer {
         }
     }
 
+    /// Whether writing works; where that is not known, it writes a row of its own.
+    async fn probe(&mut self) -> Result<(), Fault> {
+        if let Some(known) = self.health.fresh() {
+            return known;
+        }
+        match self.write_probe(false).await {
+            Ok(()) => Ok(()),
+            Err(_) => self.write_probe(true).await,
+        }
+    }
+
+    async fn write_probe(&mut self, is_last: bool) -> Result<(), Fault> {
+        let (wait, needs_room) = (self.statement_wait, self.health.fault() == Some(Fault::DiskFull));
+        let written = match self.connection().await {
+            Ok(connection) if needs_room => within(wait, write_probe::grow(connection)).await,
+            Ok(connection) => within(wait, write_probe::write(connection)).await,
+            Err(failure) => Err(failure),
+        };
+        match written {
+            Ok(()) => {
+                self.health.succeeded();
+                Ok(())
+            }
+            Err(Failure::Away(outage)) => {
+                self.lost(&outage, is_last);
+                Err(outage.fault)
+            }
+            Err(Failure::Data(error) | Failure::Raised(error)) => {
+                tracing::error!(error, "the database refuses a row of `hookpack.write_probe`");
+                Ok(())
+            }
+        }
+    }
+
+    /// The next write has a new connection: the session may be one that can't write any more. A session that was cut
+    /// is no outage yet, only what fails again on the next one.
+    fn lost(&mut self, outage: &Outage, is_outage: bool) {
+        self.connection = None;
+        if is_outage {
+            self.health.failed(outage.fault, &outage.error);
+        }
+        self.metrics.store_failed(outage.fault);
+    }
+
     async fn connection(&mut self) -> Result<&mut PgConnection, Failure> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => within(self.statement_wait, PgConnection::connect_with(&self.options)).await?,
+            None => within(self.statement_wait, self.connect()).await?,
         };
         Ok(self.connection.insert(connection))
+    }
+
+    async fn connect(&self) -> sqlx::Result<PgConnection> {
+        let mut connection = PgConnection::connect_with(&self.options).await?;
+        let found = session::begin(&mut connection, self.limits).await?;
+        tracing::debug!(synchronous_commit = found, "a writer has connected");
+        Ok(connection)
     }
 }
 
@@ -392,13 +473,18 @@ fn reply_all(batch: Vec<Waiting>, error: &NotStored) {
 async fn within<T>(wait: Duration, work: impl Future<Output = sqlx::Result<T>>) -> Result<T, Failure> {
     match timeout(wait, work).await {
         Ok(result) => result.map_err(|error| Failure::of(&error)),
-        Err(_) => Err(Failure::Away(format!("no answer within {} s", wait.as_secs()))),
+        Err(_) => Err(Failure::away(format!("no answer within {} s", wait.as_secs()))),
     }
 }
 
 impl Failure {
+    fn away(error: String) -> Self {
+        Self::Away(Outage { fault: Fault::Away, error })
+    }
+
     fn of(error: &sqlx::Error) -> Self {
         let told = error.to_string();
+        let away = |error| Self::Away(Outage { fault: Fault::of(error), error: error.to_string() });
         match error {
             sqlx::Error::Database(database) => {
                 match database.code().as_deref().and_then(|code| code.get(..2)) {
@@ -406,11 +492,11 @@ impl Failure {
                     Some("22" | "23" | "44") => Self::Data(told),
                     // Raised by a trigger of the operator's; program limits.
                     Some("P0" | "54") => Self::Raised(told),
-                    _ => Self::Away(told),
+                    _ => away(error),
                 }
             }
             sqlx::Error::Encode(_) => Self::Data(told),
-            _ => Self::Away(told),
+            _ => away(error),
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub secrets_missing: usize,
     /// Open requests in the quarantine by trigger.
     pub quarantine: Vec<(String, i64)>,
+    /// Whether the last write of a writer worked.
+    pub store_writable: bool,
     pub queue: OfQueue,
     pub pool_connections: usize,
     pub pool_idle: usize,
@@ -102,6 +104,11 @@ impl Snapshot {
             ("endpoints", "Keys of webhooks that open something", self.endpoints),
             ("override_faults", "Overrides of operators that do not fit their pack", self.override_faults),
             ("secrets_missing", "Secrets that policies name and nobody has provided", self.secrets_missing),
+            (
+                "store_writable",
+                "1: the last write to the database worked; 0: nothing can be stored",
+                usize::from(self.store_writable),
+            ),
             ("queue_deliveries", "Deliveries that wait for a writer", self.queue.deliveries),
             ("queue_bytes", "Bytes of the deliveries that wait for a writer", self.queue.bytes),
             ("queue_log_rows", "Rows of the request log that wait for a writer", self.queue.log_rows),

@@ -69,7 +69,7 @@ impl<S: Needs> FromRequestParts<Arc<Host>> for Caller<S> {
 }
 
 impl Who {
-    async fn of(parts: &Parts, host: &Host) -> Result<Self, ApiError> {
+    pub(super) async fn of(parts: &Parts, host: &Host) -> Result<Self, ApiError> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |ConnectInfo(peer)| peer.ip());
         let source_ip = source_of(peer, &parts.headers, &host.config.trusted_proxies);
@@ -86,7 +86,10 @@ impl Who {
             return Err(ApiError::UnknownToken);
         };
         if row.last_used_at.is_none_or(|at| now - at >= USE_NOTED_EVERY) {
-            tokens::used(&host.pool, row.id, now).await?;
+            // Reading goes on while nothing can be written.
+            if let Err(error) = tokens::used(&host.pool, row.id, now).await {
+                tracing::debug!(%error, "the last use of a token can't be noted");
+            }
         }
         // The table knows no other words.
         let scope = Scope::from_word(&row.scope).unwrap_or(Scope::Read);

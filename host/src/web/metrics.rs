@@ -73,6 +73,7 @@ fn snapshot(host: &Host, quarantine: Vec<(String, i64)>) -> Snapshot {
         override_faults: registry.override_faults().count(),
         secrets_missing: host.missing_secrets().len(),
         quarantine,
+        store_writable: host.ingest.write_fault().is_none(),
         queue: host.ingest.waiting(),
         pool_connections: host.pool.size() as usize,
         pool_idle: host.pool.num_idle(),
