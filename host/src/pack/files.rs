@@ -38,6 +38,20 @@ pub(super) enum NoFiles {
     Unreadable,
 }
 
+/// What file systems, network storage and desktops make by themselves.
+const OF_THE_SYSTEM: [&str; 10] = [
+    "lost+found",
+    "@eaDir",
+    "#recycle",
+    "#snapshot",
+    "@Recently-Snapshot",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "__MACOSX",
+    "Thumbs.db",
+    "desktop.ini",
+];
+
 /// Where components lie: `mappers/*.wasm`. Folders in there hold their sources.
 const MAPPERS: &str = "mappers/";
 
@@ -54,9 +68,9 @@ pub(super) fn is_source_folder(file: &str) -> bool {
     file.starts_with(MAPPERS)
 }
 
-/// Editors, git and Kubernetes keep their own things under names that begin with a dot.
+/// Whether a name is not a pack author's: editors, git, Kubernetes and disks keep their own things in any folder.
 pub(super) fn is_hidden(name: &str) -> bool {
-    name.starts_with('.')
+    name.starts_with('.') || OF_THE_SYSTEM.contains(&name)
 }
 
 impl Files {

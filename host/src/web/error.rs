@@ -64,15 +64,19 @@ impl From<sqlx::Error> for ApiError {
         let code = error.as_database_error().and_then(|error| error.code().map(Cow::into_owned));
         match code.as_deref() {
             // What was asked holds a NUL, which no text of a database can.
-            Some("22021") => {
-                Self::BadRequest("This holds a character that no text here has (NUL).".to_owned())
-            }
+            Some("22021") => Self::nul(),
             // A deadlock, a statement that took too long, a lock that was not to be had.
             Some("40P01" | "57014" | "55P03") => {
                 Self::Unavailable("The database is busy: try again.".to_owned())
             }
             _ => Self::Store(error),
         }
+    }
+}
+
+impl ApiError {
+    pub(super) fn nul() -> Self {
+        Self::BadRequest("This holds a character that no text here has (NUL).".to_owned())
     }
 }
 

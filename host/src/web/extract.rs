@@ -22,6 +22,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Asked<T
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        without_nul(parts.uri.query().unwrap_or_default())?;
         let Query(asked) = Query::<T>::from_request_parts(parts, state).await?;
         Ok(Self(asked))
     }
@@ -31,6 +32,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        without_nul(parts.uri.path())?;
         let Path(named) = Path::<T>::from_request_parts(parts, state).await?;
         Ok(Self(named))
     }
@@ -60,6 +62,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Sent<T> {
         }
         read(&bytes).map(Self)
     }
+}
+
+/// No text of the database has a NUL, so nothing can be found by one.
+fn without_nul(encoded: &str) -> Result<(), ApiError> {
+    if encoded.contains("%00") { Err(ApiError::nul()) } else { Ok(()) }
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {

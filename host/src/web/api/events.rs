@@ -133,7 +133,7 @@ fn not_listed(error: sqlx::Error) -> ApiError {
             "This looks through more events than it has time for: narrow it, by `trigger` and `since`.";
         return ApiError::Unavailable(told.to_owned());
     }
-    ApiError::Store(error)
+    error.into()
 }
 
 /// One event.
