@@ -143,3 +143,124 @@ async fn sha_512_in_base64url_over_a_query_parameter() {
     assert_eq!(send(format!("id=8&sig={signature}")).await, 401);
     assert_eq!(send("id=7".to_owned()).await, 401);
 }
+
+const HEADER: &str = r#"{"alg":"EdDSA"}"#;
+
+/// One wrong thing at a time, in a token that is signed all right.
+#[tokio::test]
+async fn a_jwt_that_could_be_read_in_two_ways_is_refused() {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let public = BASE64_URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
+    let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": public, "use": "sig", "key_ops": ["verify"], "alg": "EdDSA"}]});
+    let host = host("  verify: {jwt: {header: X-Jwt, alg: [EdDSA], claims: {iss: sender, n: 100, body: \"{sha256hex:body}\"}}}\n", &set.to_string()).await;
+    let now = host.clock.now().unix_timestamp();
+    let encode = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    let sign = |header: &str, claims: &str| {
+        let signed = format!("{}.{}", encode(header), encode(claims));
+        format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(pair.sign(signed.as_bytes())))
+    };
+    let claims = |more: &str| format!(r#"{{"iss":"sender","n":1e2,"body":"{DIGEST}"{more}}}"#);
+    let accepted = sign(HEADER, &claims(&format!(r#","exp":{now},"nbf":{now},"iat":{now}"#)));
+    assert_eq!(with(&host, "x-jwt", &accepted).await, 200);
+    let (seconds, zeros) = ((now + 100).to_string(), "0".repeat(400));
+    let exponent = format!("{}.{}e9", &seconds[..1], &seconds[1..]);
+    assert_eq!(with(&host, "x-jwt", &sign(HEADER, &claims(&format!(r#","exp":{exponent}"#)))).await, 200);
+    assert_eq!(
+        with(&host, "x-jwt", &sign(HEADER, &claims(&format!(r#","exp":{seconds}.5,"nbf":1e3"#)))).await,
+        200
+    );
+    for more in [
+        r#","exp":"1""#.to_owned(),
+        format!(r#","exp":"{seconds}""#),
+        r#","exp":null"#.to_owned(),
+        format!(r#","exp":[{seconds}]"#),
+        format!(r#","exp":1{zeros}"#),
+        r#","exp":1e9"#.to_owned(),
+        format!(r#","nbf":"{now}""#),
+        r#","nbf":true"#.to_owned(),
+        r#","nbf":2e9"#.to_owned(),
+        r#","iat":"then""#.to_owned(),
+        format!(r#","exp":1,"exp":{seconds}"#),
+        format!(r#","exp":1,"\u0065xp":{seconds}"#),
+        r#","iss":"sender""#.to_owned(),
+        r#","x":{"a":1,"a":2}"#.to_owned(),
+    ] {
+        assert_eq!(with(&host, "x-jwt", &sign(HEADER, &claims(&more))).await, 401, "{more}");
+    }
+    for header in [
+        r#"{"alg":"EdDSA","crit":["b64"],"b64":false}"#,
+        r#"{"alg":"EdDSA","crit":[]}"#,
+        r#"{"alg":"none","alg":"EdDSA"}"#,
+        r#"{"alg":["EdDSA"]}"#,
+        r#"{"alg":"eddsa"}"#,
+        r#"{"alg":"EdDSA","kid":7}"#,
+        r#"["EdDSA"]"#,
+    ] {
+        assert_eq!(with(&host, "x-jwt", &sign(header, &claims(""))).await, 401, "{header}");
+    }
+    for token in [
+        format!("{accepted}="),
+        accepted.replacen('.', "=.", 1),
+        format!("{accepted}.{}", accepted.rsplit('.').next().unwrap()),
+        sign(HEADER, &format!(r#"{{"iss":["sender"],"n":100,"body":"{DIGEST}"}}"#)),
+        sign(HEADER, &format!(r#"{{"iss":"sender=","n":100,"body":"{DIGEST}"}}"#)),
+        sign(HEADER, &format!(r#"{{"iss":"sender","n":100,"body":"{DIGEST}="}}"#)),
+        sign(HEADER, &format!(r#"{{"iss":"sender","n":"100","body":"{DIGEST}"}}"#)),
+    ] {
+        assert_eq!(with(&host, "x-jwt", &token).await, 401, "{token}");
+    }
+}
+
+#[tokio::test]
+async fn a_jwk_that_is_for_something_else_verifies_nothing() {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let public = BASE64_URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
+    for (more, expected) in [
+        (json!({}), 200),
+        (json!({"use": "sig", "alg": "EdDSA", "key_ops": ["sign", "verify"]}), 200),
+        (json!({"use": "enc"}), 401),
+        (json!({"use": ["sig"]}), 401),
+        (json!({"key_ops": ["encrypt"]}), 401),
+        (json!({"key_ops": []}), 401),
+        (json!({"key_ops": "verify"}), 401),
+        (json!({"alg": "ES256"}), 401),
+    ] {
+        let mut key = json!({"kty": "OKP", "crv": "Ed25519", "x": public});
+        key.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let host = host(JWT, &json!({"keys": [key]}).to_string()).await;
+        let claims = json!({"iss": "sender", "body": DIGEST, "iat": host.clock.now().unix_timestamp()});
+        let token = jwt(&json!({"alg": "EdDSA"}), &claims, |message| pair.sign(message).as_ref().to_vec());
+        assert_eq!(with(&host, "x-jwt", &token).await, expected, "{more}");
+    }
+}
+
+/// Of `{}`, in base64 without padding.
+const DIGEST_BASE64: &str = "RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o";
+
+/// Whom a token is for may be a list; what it says is a digest in base64 may be padded, and nothing else.
+#[tokio::test]
+async fn an_audience_may_be_a_list_and_only_base64_may_be_padded() {
+    let webhook = "  params: {audience: \"https://a.example/\"}\n  verify: {jwt: {header: X-Jwt, alg: [HS256], claims: {aud: \"{param:audience}\", kind: push, body: \"{sha256b64:body}\"}}}\n";
+    let host = host(webhook, SECRET).await;
+    let sign = |claims: &Value| {
+        jwt(&json!({"alg": "HS256"}), claims, |message| {
+            let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+            mac.update(message);
+            mac.finalize().into_bytes().to_vec()
+        })
+    };
+    let (own, padded) = ("https://a.example/", format!("{DIGEST_BASE64}="));
+    for (claims, expected) in [
+        (json!({"aud": own, "kind": "push", "body": DIGEST_BASE64}), 200),
+        (json!({"aud": [own], "kind": "push", "body": padded}), 200),
+        (json!({"aud": ["https://b.example/", own], "kind": "push", "body": padded}), 200),
+        (json!({"aud": ["https://b.example/"], "kind": "push", "body": DIGEST_BASE64}), 401),
+        (json!({"aud": [], "kind": "push", "body": DIGEST_BASE64}), 401),
+        (json!({"aud": [[own]], "kind": "push", "body": DIGEST_BASE64}), 401),
+        (json!({"aud": format!("{own}="), "kind": "push", "body": DIGEST_BASE64}), 401),
+        (json!({"aud": own, "kind": ["push"], "body": DIGEST_BASE64}), 401),
+        (json!({"aud": own, "kind": "push", "body": [DIGEST_BASE64]}), 401),
+    ] {
+        assert_eq!(with(&host, "x-jwt", &sign(&claims)).await, expected, "{claims}");
+    }
+}

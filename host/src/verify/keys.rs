@@ -1,6 +1,5 @@
 //! Public keys as senders publish them: PEM, certificates, base64, JSON Web Keys.
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use regex::Regex;
 use ring::signature::{
     self, ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ED25519,
@@ -45,7 +44,7 @@ impl PublicKey {
     /// Of PEM (a public key or a certificate), or base64 of either's DER.
     pub fn parse(text: &str) -> Option<Self> {
         if !text.contains("-----BEGIN") {
-            let der = BASE64_STANDARD.decode(text.split_ascii_whitespace().collect::<String>()).ok()?;
+            let der = Encoding::Base64.decode(&text.split_ascii_whitespace().collect::<String>())?;
             return Self::from_spki(&der).or_else(|| Self::from_certificate(&der));
         }
         let (label, der) = pem::decode_vec(first_block(text)?.as_bytes()).ok()?;
@@ -92,9 +91,13 @@ impl PublicKey {
     /// Of a JSON Web Key (RFC 7517).
     pub fn from_jwk(jwk: &Value) -> Option<Self> {
         let number = |name: &str| Encoding::Base64Url.decode(jwk[name].as_str()?);
+        // Of another length they would be other numbers (RFC 7518, section 6.2.1).
+        let coordinate = |name: &str| number(name).filter(|number| number.len() == 32);
         match (jwk["kty"].as_str()?, jwk["crv"].as_str()) {
             ("RSA", _) => Some(Self::RsaNumbers(number("n")?, number("e")?)),
-            ("EC", Some("P-256")) => Some(Self::P256([&[4][..], &number("x")?, &number("y")?].concat())),
+            ("EC", Some("P-256")) => {
+                Some(Self::P256([&[4][..], &coordinate("x")?, &coordinate("y")?].concat()))
+            }
             ("OKP", Some("Ed25519")) => number("x")?.try_into().ok().map(Self::Ed25519),
             _ => None,
         }
