@@ -7,6 +7,7 @@ mod document;
 use std::{fmt, io::Read};
 
 use bytes::Bytes;
+use encoding_rs::{UTF_8, WINDOWS_1252};
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use serde_json::Value;
@@ -60,6 +61,8 @@ pub struct Limits {
 pub struct Decoded {
     pub shape: Shape,
     pub payloads: Vec<Payload>,
+    /// The bytes that they were read from, inflated.
+    pub body: Bytes,
 }
 
 /// What a body consists of; its content type says so, not the number of its payloads.
@@ -118,8 +121,7 @@ impl Coding {
 
     /// Whether what is decoded is made of the very fields that the raw bytes are as a form in UTF-8.
     pub fn is_form(self) -> bool {
-        let of_form = matches!(self.content, Content::Document(document) if document.is_form());
-        of_form && self.compression == Compression::Identity
+        self.is_utf8_form() && self.compression == Compression::Identity
     }
 
     pub fn decode(self, request: &Inbound, limits: Limits) -> Result<Decoded, Undecodable> {
@@ -127,7 +129,7 @@ impl Coding {
         let (shape, payloads) = match self.content {
             Content::Document(document) => {
                 let attributes = cloudevents::of_headers(&request.headers)?;
-                let (value, sent) = document.read(body, limits.form_fields_max)?;
+                let (value, sent) = document.read(body.clone(), limits.form_fields_max)?;
                 (Shape::One, vec![Payload { value, attributes, place: Place::Whole, sent }])
             }
             Content::Lines => {
@@ -140,7 +142,88 @@ impl Coding {
             }
             Content::CloudEvents => (Shape::CloudEvents, cloudevents::batch(document::json(&body)?, limits)?),
         };
-        Ok(Decoded { shape, payloads })
+        Ok(Decoded { shape, payloads, body })
+    }
+
+    /// Whether the body is inflated before it is read.
+    pub fn is_compressed(self) -> bool {
+        self.compression != Compression::Identity
+    }
+
+    /// Whether it is read as a form, in any charset, also one that is compressed.
+    pub fn reads_form(self) -> bool {
+        matches!(self.content, Content::Document(Document::Form(_)))
+    }
+
+    /// Whether it is read as a form in UTF-8.
+    pub fn is_utf8_form(self) -> bool {
+        matches!(self.content, Content::Document(document) if document.is_form())
+    }
+
+    /// Whether it is read as a string or as bytes, in which no member can be found. Plain text may be JSON all the same.
+    pub fn reads_text(self) -> bool {
+        matches!(
+            self.content,
+            Content::Document(Document::PlainText(_) | Document::Text(_) | Document::Bytes)
+        )
+    }
+
+    /// Whether it is read as CloudEvents in JSON, one or a list of them.
+    pub fn reads_cloud_events(self) -> bool {
+        matches!(self.content, Content::CloudEvent | Content::CloudEvents)
+    }
+
+    /// The document that these bytes are whatever charset or kind of batch the headers make of them; `None` where the
+    /// payload is that very document, or where there is no such document.
+    pub fn own_document(self, decoded: &Decoded, form_fields_max: usize) -> Option<Value> {
+        match self.content {
+            Content::Document(Document::Form(charset)) if charset != UTF_8 => {
+                let read = |charset| Document::Form(charset).read(decoded.body.clone(), form_fields_max);
+                read(UTF_8).or_else(|_| read(WINDOWS_1252)).ok().map(|(value, _)| value)
+            }
+            Content::Document(_) => None,
+            Content::Lines => match decoded.payloads.as_slice() {
+                [only] => Some(only.value.clone()),
+                _ => None,
+            },
+            Content::CloudEvent | Content::CloudEvents => document::json(&decoded.body).ok(),
+        }
+    }
+}
+
+impl Decoded {
+    /// The same with JSON in the place of these fields' texts; the error names the field whose text is none.
+    pub fn with_json_fields(mut self, names: &[String]) -> Result<Self, Undecodable> {
+        for payload in &mut self.payloads {
+            let Value::Object(fields) = &mut payload.value else { continue };
+            for name in names {
+                let Some(Value::String(text)) = fields.get(name) else { continue };
+                let value = json::parse(text.as_bytes()).map_err(|error| {
+                    format!("the field `{}` is not valid JSON: {error}", name.escape_debug())
+                })?;
+                fields.insert(name.clone(), value);
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// Whether headers make a CloudEvent of the body.
+pub fn has_event_headers(headers: &HeaderMap) -> bool {
+    cloudevents::is_binary(headers)
+}
+
+/// The CloudEvents that a JSON document is, one or a list of them; none where it is something else.
+pub fn cloud_events_of(document: &Value, limits: Limits) -> Vec<Payload> {
+    let has_version = |event: &Value| event.get("specversion").is_some();
+    match document {
+        Value::Object(_) if has_version(document) => {
+            cloudevents::payload(document.clone(), Place::Whole, limits).into_iter().collect()
+        }
+        Value::Array(events) if events.first().is_some_and(has_version) => {
+            cloudevents::batch(document.clone(), limits).unwrap_or_default()
+        }
+        _ => Vec::new(),
     }
 }
 

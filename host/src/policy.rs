@@ -29,6 +29,8 @@ pub struct Policy {
     pub secrets: Vec<String>,
     /// Which headers go into an event's metadata, beside content type and user agent.
     pub keep_headers: Vec<HeaderName>,
+    /// Fields of a form whose texts are read as JSON.
+    pub json_fields: Vec<String>,
     pub on_invalid: OnInvalid,
     pub idempotency: Option<Idempotency>,
     pub respond: Option<Respond>,
@@ -46,6 +48,9 @@ pub enum OnInvalid {
 #[derive(Clone, Debug)]
 pub struct Idempotency {
     pub key: KeySource,
+    /// What names each event among those of its trigger: looked for in the payload that it is made of, which under
+    /// `split` is a member.
+    pub event_key: Option<Selector>,
     pub window: Duration,
     /// A request without the key is refused instead of stored without one.
     pub required: bool,
@@ -56,6 +61,8 @@ pub enum KeySource {
     Select(Selector),
     /// `sha256({body})`, for senders that name nothing.
     BodyDigest,
+    /// Deliveries have none, only their events.
+    Nothing,
 }
 
 /// For how long keys are remembered when nobody says otherwise: most senders try again for up to three days.
@@ -101,21 +108,68 @@ impl Policy {
 const KEY_BYTES_MAX: usize = 400;
 
 impl Idempotency {
+    /// Whether the key lies in what the body is read as, and not in its bytes or elsewhere in the request.
+    pub fn looks_into_payload(&self) -> bool {
+        self.event_key.is_some()
+            || match &self.key {
+                KeySource::Select(Selector::Json(_) | Selector::Attribute(_)) => true,
+                KeySource::BodyDigest
+                | KeySource::Nothing
+                | KeySource::Select(
+                    Selector::Header(_)
+                    | Selector::Query(_)
+                    | Selector::Path
+                    | Selector::Method
+                    | Selector::Body,
+                ) => false,
+            }
+    }
+
+    /// Whether deliveries have a key.
+    pub const fn tells_deliveries_apart(&self) -> bool {
+        !matches!(self.key, KeySource::Nothing)
+    }
+
+    /// Whether a header may have it: as an attribute of a CloudEvent whose body is the data.
+    pub fn looks_into_headers(&self) -> bool {
+        matches!(&self.key, KeySource::Select(Selector::Attribute(_) | Selector::Header(_)))
+    }
+
+    /// Whether a text can be the key as a whole.
+    pub fn takes_text(&self) -> bool {
+        matches!(&self.key, KeySource::Select(Selector::Json(path)) if path.text() == "$")
+    }
+
     /// The delivery's key; `None` when the request lacks it.
     pub fn key_of(&self, subject: Subject<'_>) -> Result<Option<String>, Exhausted> {
         let key = match &self.key {
             KeySource::BodyDigest => format!("sha256:{}", hex::encode(Sha256::digest(&subject.request.body))),
-            KeySource::Select(selector) => match selector.select(subject)? {
-                Selected::One(value) => match &*value {
-                    Value::String(text) => text.clone(),
-                    Value::Number(number) => number.to_string(),
-                    Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return Ok(None),
-                },
-                Selected::Nothing | Selected::Many(_) => return Ok(None),
+            KeySource::Select(selector) => match selected(selector, subject)? {
+                Some(text) => text,
+                None => return Ok(None),
             },
+            KeySource::Nothing => return Ok(None),
         };
         Ok(storable_key(key))
     }
+
+    /// The key of an event that is made of this payload; `None` where none is declared, or the payload lacks it.
+    pub fn key_of_event(&self, subject: Subject<'_>) -> Result<Option<String>, Exhausted> {
+        let Some(selector) = &self.event_key else { return Ok(None) };
+        Ok(selected(selector, subject)?.and_then(storable_key))
+    }
+}
+
+/// The one text or number that a selector finds.
+fn selected(selector: &Selector, subject: Subject<'_>) -> Result<Option<String>, Exhausted> {
+    Ok(match selector.select(subject)? {
+        Selected::One(value) => match &*value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        },
+        Selected::Nothing | Selected::Many(_) => None,
+    })
 }
 
 /// The key of a delivery or an event as the store takes it: a long one, and one that a text column can't hold,

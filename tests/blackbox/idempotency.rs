@@ -131,3 +131,48 @@ async fn the_body_itself_can_be_the_key() {
     assert_ne!(host.send("t.one", "{\"n\":1}").await.text, first.text);
     host.stop().await;
 }
+
+/// As `GoCardless` sends: what has an id is the member, and a member may come again in another delivery.
+#[tokio::test(flavor = "multi_thread")]
+async fn under_split_each_event_can_have_its_own_key() {
+    let text = trigger("{event_key: $.id}") + "split: $.events[*]\n";
+    let host_ = Setup::new(&[("t/triggers/one.yaml", &text)]).start().await;
+    let keys = async || -> Vec<Option<String>> {
+        let sql = "select idempotency_key from hookpack.event order by id";
+        sqlx::query_scalar(sql).fetch_all(&host_.pool).await.unwrap()
+    };
+    let first = host_.send("t.one", r#"{"events": [{"id": "a"}, {"id": 7}]}"#).await;
+    assert_eq!(first.status, 200, "{}", first.text);
+    let again = host_.send("t.one", r#"{"events": [{"id": "a"}, {"id": 7}]}"#).await;
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    let other = host_.send("t.one", r#"{"events": [{"id": 7}, {"id": "b"}, {"n": 1}]}"#).await;
+    assert_eq!((other.status, other.header("idempotency-replayed")), (200, None));
+    let (_, detail) = host_.logged(&other).await;
+    assert!(detail.contains("1 stored without a key of their own"), "{detail}");
+    assert!(detail.contains("1 of 3 events were stored before"), "{detail}");
+    let own = ["a", "7", "b"].map(|key| Some(key.to_owned()));
+    let mut stored = keys().await;
+    stored.sort();
+    let mut expected = own.to_vec();
+    expected.push(None);
+    expected.sort();
+    assert_eq!(stored, expected);
+    host_.stop().await;
+
+    let text = trigger("{event_key: $.id, key: \"header:x-id\", required: true}") + "split: $.events[*]\n";
+    let host_ = Setup::new(&[("t/triggers/one.yaml", &text)]).start().await;
+    assert_eq!(send(&host_, "1", r#"{"events": [{"id": "a"}, {"n": 1}]}"#).await.status, 400);
+    assert_eq!(host_.send("t.one", r#"{"events": [{"id": "a"}]}"#).await.status, 400);
+    let first = send(&host_, "1", r#"{"events": [{"id": "a"}]}"#).await;
+    assert_eq!(
+        send(&host_, "1", r#"{"events": [{"id": "b"}]}"#).await.text,
+        first.text,
+        "the delivery's comes first"
+    );
+    assert_eq!(
+        send(&host_, "2", r#"{"events": [{"id": "a"}]}"#).await.header("idempotency-replayed"),
+        Some("true")
+    );
+    assert_eq!(host_.count("select count(*) from hookpack.event").await, 1);
+    host_.stop().await;
+}

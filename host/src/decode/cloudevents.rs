@@ -24,9 +24,14 @@ const REQUIRED: [HeaderName; 4] = [
 ];
 const PREFIX: &str = "ce-";
 
+/// Whether a header says that the request is an event in binary mode.
+pub(super) fn is_binary(headers: &HeaderMap) -> bool {
+    REQUIRED.iter().any(|name| headers.contains_key(name))
+}
+
 /// The attributes of an event in binary mode; none when no header says that the request is one.
 pub(super) fn of_headers(headers: &HeaderMap) -> Result<Attributes, String> {
-    if !REQUIRED.iter().any(|name| headers.contains_key(name)) {
+    if !is_binary(headers) {
         return Ok(Attributes::new());
     }
     let mut attributes = Attributes::new();

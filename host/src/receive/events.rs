@@ -8,13 +8,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{
-    Limits, Refusal,
-    headers::{path_without_key, without_key},
-};
+use super::{Limits, Refusal};
 use crate::{
     budget::Exhausted,
+    credentials::{HIDDEN, is_secret_header, path_without_key, without_key},
     decode::{Payload, Place},
+    form,
     mapping::{self, Given, Made},
     model::{NewEvent, Outcome, Quarantined, Raw},
     pack::Trigger,
@@ -32,12 +31,21 @@ pub(super) struct Produced<'s> {
     pub(super) events: Vec<NewEvent>,
     /// Why there are none, or fewer than members.
     pub(super) notes: Vec<String>,
+    /// Payloads that lack the key that their events are to have.
+    keyless: usize,
     pub(super) steps: &'s mut Steps,
 }
 
 impl<'s> Produced<'s> {
     pub(super) fn new(steps: &'s mut Steps) -> Self {
-        Self { events: Vec::new(), notes: Vec::new(), steps }
+        Self { events: Vec::new(), notes: Vec::new(), keyless: 0, steps }
+    }
+
+    /// How many events have no key of their own where one is declared.
+    pub(super) fn told_of_keys(&self) -> Option<String> {
+        let Self { keyless, .. } = self;
+        (*keyless > 0)
+            .then(|| format!("{keyless} stored without a key of their own: `event_key` selects nothing"))
     }
 }
 
@@ -45,6 +53,8 @@ impl<'s> Produced<'s> {
 #[derive(Debug)]
 pub(super) enum NotProduced {
     Invalid(Invalid),
+    /// The key of an event is required and missing.
+    KeyMissing,
     /// Too much waits for mappers; nothing is wrong with the request.
     Busy(String),
 }
@@ -99,14 +109,24 @@ impl<'a> Maker<'a> {
     ) -> Result<(), NotProduced> {
         let before = produced.events.len();
         self.pieces(payload, produced).await.map_err(|failure| failure.at(payload.place))?;
-        let keyless = produced.events[before..].iter_mut().filter(|event| event.key.is_none());
-        for (index, event) in keyless.enumerate() {
-            event.key = key.and_then(|key| match index {
-                0 => Some(key.to_owned()),
-                _ => storable_key(format!("{key}/{index}")),
-            });
-        }
+        give_key(&mut produced.events[before..], key);
         Ok(())
+    }
+
+    /// The key that `event_key` finds in what an event is made of.
+    fn key_of(
+        &self,
+        subject: Subject<'_>,
+        produced: &mut Produced<'_>,
+    ) -> Result<Option<String>, NotProduced> {
+        let rule = self.policy.idempotency.as_ref().filter(|rule| rule.event_key.is_some());
+        let Some(rule) = rule else { return Ok(None) };
+        let key = rule.key_of_event(subject).map_err(|exhausted| self.exhausted(exhausted))?;
+        if key.is_none() && rule.required {
+            return Err(NotProduced::KeyMissing);
+        }
+        produced.keyless += usize::from(key.is_none());
+        Ok(key)
     }
 
     async fn pieces(&mut self, payload: &Payload, produced: &mut Produced<'_>) -> Result<(), NotProduced> {
@@ -161,6 +181,17 @@ impl<'a> Maker<'a> {
     }
 }
 
+/// Gives events without a key of their own this one: the second of them gets `KEY/1`, and so on.
+fn give_key(events: &mut [NewEvent], key: Option<&str>) {
+    let Some(key) = key else { return };
+    for (index, event) in events.iter_mut().filter(|event| event.key.is_none()).enumerate() {
+        event.key = match index {
+            0 => Some(key.to_owned()),
+            _ => storable_key(format!("{key}/{index}")),
+        };
+    }
+}
+
 impl Piece<'_> {
     fn text(&self) -> Bytes {
         self.whole.map_or_else(|| self.subject.payload.to_string().into(), Payload::text)
@@ -170,6 +201,14 @@ impl Piece<'_> {
 impl Maker<'_> {
     /// Checks and maps one piece, and adds what becomes of it.
     async fn make(&mut self, piece: &Piece<'_>, produced: &mut Produced<'_>) -> Result<(), NotProduced> {
+        let key = self.key_of(piece.subject, produced)?;
+        let before = produced.events.len();
+        self.map(piece, produced).await?;
+        give_key(&mut produced.events[before..], key.as_deref());
+        Ok(())
+    }
+
+    async fn map(&mut self, piece: &Piece<'_>, produced: &mut Produced<'_>) -> Result<(), NotProduced> {
         let (trigger, subject) = (self.trigger, piece.subject);
         let violated = |violations| Invalid::schema(trigger, violations);
         produced.steps.enter(Step::Schema);
@@ -279,8 +318,8 @@ struct Metadata<'a> {
     request_id: Uuid,
     received_at: String,
     source_ip: IpAddr,
-    user_agent: Option<Cow<'a, str>>,
-    headers: BTreeMap<&'a str, Cow<'a, str>>,
+    user_agent: Option<String>,
+    headers: BTreeMap<&'a str, String>,
     /// Of a CloudEvent.
     #[serde(skip_serializing_if = "Attributes::is_empty")]
     attributes: &'a Attributes,
@@ -299,8 +338,12 @@ fn metadata<'a>(
         request_id: request.id,
         received_at: request.received_at_text(),
         source_ip: request.source_ip,
-        user_agent: request.user_agent(),
-        headers: names.filter_map(|name| Some((name.as_str(), request.first_header(name)?))).collect(),
+        user_agent: request.user_agent().map(|line| without_key(&line, &request.path)),
+        headers: names
+            .filter_map(|name| {
+                Some((name.as_str(), without_key(&request.first_header(name)?, &request.path)))
+            })
+            .collect(),
         attributes,
     }
 }
@@ -343,6 +386,7 @@ impl NotProduced {
                 Self::Invalid(Invalid { detail, ..invalid })
             }
             Self::Busy(reason) => Self::Busy(reason),
+            Self::KeyMissing => Self::KeyMissing,
         }
     }
 }
@@ -389,21 +433,36 @@ impl Invalid {
     }
 }
 
-/// A request as it is kept: all of it but its credentials.
+/// A request as it is kept: all of it but its credentials, of which the names stay. (A token in the body was taken out
+/// before.)
 pub(super) fn raw(policy: &Policy, request: &Inbound) -> Raw {
-    let secret = policy.verify.token_place();
-    let is_secret_header = |name: &http::HeaderName| {
-        ["authorization", "proxy-authorization", "cookie"].contains(&name.as_str())
-            || matches!(secret, Some(signature::Place::Header(secret)) if secret == name)
+    let token = policy.verify.token_place();
+    let is_secret = |name: &str| is_secret_header(name) || token.is_some_and(|place| place.is_header(name));
+    let value = |name: &str, line: &[u8]| {
+        if is_secret(name) {
+            HIDDEN.to_owned()
+        } else {
+            without_key(&String::from_utf8_lossy(line), &request.path)
+        }
     };
-    let headers = request.headers.iter().filter(|(name, _)| !is_secret_header(name));
-    let headers: Vec<Value> = headers
-        .map(|(name, line)| json!([name.as_str(), without_key(line.as_bytes(), &request.path)]))
-        .collect();
+    let headers = request.headers.iter();
+    let headers: Vec<Value> =
+        headers.map(|(name, line)| json!([name.as_str(), value(name.as_str(), line.as_bytes())])).collect();
+    let query = request.query.as_deref().map(|query| match token {
+        Some(signature::Place::Query(name)) => without_parameter(query, name),
+        _ => query.to_owned(),
+    });
     Raw {
         path: path_without_key(&request.path),
-        query: request.query.clone().filter(|_| !matches!(secret, Some(signature::Place::Query(_)))),
+        query: query.map(|query| without_key(&query, &request.path)).filter(|query| !query.is_empty()),
         headers: Value::Array(headers).to_string(),
         body: request.body.clone(),
     }
+}
+
+/// A query without every parameter of this name.
+fn without_parameter(query: &str, name: &str) -> String {
+    let is_other =
+        |pair: &&str| form::pairs(pair.as_bytes()).next().is_none_or(|(own, _)| own != name.as_bytes());
+    query.split('&').filter(is_other).collect::<Vec<_>>().join("&")
 }

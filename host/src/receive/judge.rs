@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use super::{
     Refusal,
     events::{Maker, NotProduced, Produced},
+    reading::{self, Reading},
 };
 use crate::{
     budget::{Budget, Exhausted},
@@ -25,7 +26,7 @@ use crate::{
     selector::{Selector, Subject},
     steps::{Step, Steps},
     verify::{
-        Seen, Unverified, Verify,
+        Seen,
         handshake::{Rejected, Shaken},
     },
 };
@@ -123,23 +124,6 @@ pub fn handshake(
     Ok(None)
 }
 
-/// Where a rule looks into the body, the body must be decoded as the rule reads it: headers that nobody signs must not
-/// have a form taken for JSON, or JSON for a form, once it is believed.
-fn one_reading(verify: &Verify, request: &Inbound) -> Result<(), Unverified> {
-    let (json, form) = (verify.reads_json(), verify.reads_form());
-    if !json && !form {
-        return Ok(());
-    }
-    let coding = Coding::of(&request.headers).map_err(Unverified::bad)?;
-    if (json && !coding.is_json()) || (form && !coding.is_form()) {
-        let what = if json { "JSON" } else { "a form in UTF-8" };
-        return Err(Unverified::bad(format!(
-            "the signature is read from {what}, and the headers say otherwise"
-        )));
-    }
-    Ok(())
-}
-
 /// What has to be fetched before the request can be checked.
 pub fn wanted(
     target: &Target,
@@ -163,7 +147,7 @@ pub fn authenticate(
 ) -> Result<(), Refusal> {
     let _timed = budget.timed();
     let verify = &target.policy().verify;
-    one_reading(verify, request).map_err(Refusal::unverified)?;
+    reading::check(verify, request).map_err(Refusal::unverified)?;
     let seen = Seen::new(request, public_url, budget).with(fetched);
     verify.check(&seen, secrets, now).map_err(Refusal::unverified)
 }
@@ -195,7 +179,8 @@ pub(super) async fn judge_for(
     let mut judged = Judged { is_batch: decoded.shape.is_batch(), ..Judged::default() };
     let mut produced = Produced::new(steps);
     let mut unmatched = Unmatched::default();
-    let mut keys = Keys::of(policy, decoded.shape);
+    let reading = Reading::of(policy, coding, request, &decoded, limits)?;
+    let mut keys = Keys::of(policy, request, reading, decoded.shape, limits.budget)?;
     let began = Instant::now();
     let mut makers: Vec<_> =
         triggers.iter().map(|trigger| Maker::new(trigger, policy, request, limits, began)).collect();
@@ -220,6 +205,7 @@ pub(super) async fn judge_for(
             match made {
                 Ok(()) => {}
                 Err(NotProduced::Busy(reason)) => return Err(Refusal::mapper_busy(reason)),
+                Err(NotProduced::KeyMissing) => return Err(Refusal::key_missing()),
                 Err(NotProduced::Invalid(invalid)) => {
                     match on_invalid.unwrap_or(maker.trigger.policy.on_invalid) {
                         OnInvalid::Reject => return Err(invalid.refusal()),
@@ -235,6 +221,7 @@ pub(super) async fn judge_for(
     }
     judged.notes = unmatched.told(decoded.payloads.len(), judged.is_batch);
     judged.notes.extend(keys.told());
+    judged.notes.extend(produced.told_of_keys());
     judged.notes.extend(produced.notes);
     judged.events = produced.events;
     judged.key = keys.of_delivery;
@@ -252,7 +239,12 @@ fn decoded(
         payloads_max: limits.events_max,
         form_fields_max: limits.form_fields_max,
     };
-    coding.decode(request, allowed).map_err(|error| match error {
+    let decoded = coding.decode(request, allowed);
+    let decoded = decoded.and_then(|decoded| match policy.json_fields.as_slice() {
+        names if coding.reads_form() => decoded.with_json_fields(names),
+        _ => Ok(decoded),
+    });
+    decoded.map_err(|error| match error {
         Undecodable::TooLarge => Refusal::inflated_too_large(allowed.bytes_max),
         Undecodable::TooManyPayloads => Refusal::too_many_payloads(allowed.payloads_max),
         Undecodable::Broken(reason) => Refusal::undecodable(reason),
@@ -322,6 +314,7 @@ impl Unmatched {
 struct Keys<'a> {
     rule: Option<&'a Idempotency>,
     each: bool,
+    reading: Reading,
     /// Payloads that were looked at, and those that lack it.
     looked: usize,
     keyless: usize,
@@ -329,18 +322,36 @@ struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    fn of(policy: &'a Policy, shape: Shape) -> Self {
+    fn of(
+        policy: &'a Policy,
+        request: &Inbound,
+        reading: Reading,
+        shape: Shape,
+        budget: &Budget,
+    ) -> Result<Self, Refusal> {
         let rule = policy.idempotency.as_ref();
-        let each = rule.is_some_and(|rule| is_of_each(&rule.key, shape));
-        Self { rule, each, looked: 0, keyless: 0, of_delivery: None }
+        let each = rule.is_some_and(|rule| rule.event_key.is_none() && is_of_each(&rule.key, shape));
+        // The same bytes may come again under a content type that makes no batch of them.
+        let of_delivery = match rule {
+            Some(rule) if each => {
+                reading.key_of_document(rule, request, budget).map_err(Refusal::exhausted)?
+            }
+            _ => None,
+        };
+        Ok(Self { rule, each, reading, looked: 0, keyless: 0, of_delivery })
     }
 
     /// The key of this payload's events, where each payload has its own; else the delivery's is looked for, once.
     fn key_of(&mut self, subject: Subject<'_>) -> Result<Option<String>, Refusal> {
-        let Some(rule) = self.rule.filter(|_| self.each || self.looked == 0) else { return Ok(None) };
-        let key = rule.key_of(subject).map_err(Refusal::exhausted)?;
-        if key.is_none() && rule.required {
-            return Err(Refusal::key_missing());
+        let is_asked = |rule: &&Idempotency| rule.tells_deliveries_apart() && (self.each || self.looked == 0);
+        let Some(rule) = self.rule.filter(is_asked) else { return Ok(None) };
+        let key = if self.each { rule.key_of(subject) } else { self.reading.key_of_delivery(rule, subject) };
+        let key = key.map_err(Refusal::exhausted)?;
+        if key.is_none() {
+            self.reading.check_without_key(rule, subject)?;
+            if rule.required {
+                return Err(Refusal::key_missing());
+            }
         }
         self.looked += 1;
         self.keyless += usize::from(key.is_none());
@@ -371,6 +382,7 @@ fn is_of_each(key: &KeySource, shape: Shape) -> bool {
         // Those of lines are headers.
         KeySource::Select(Selector::Attribute(_)) => shape == Shape::CloudEvents,
         KeySource::BodyDigest
+        | KeySource::Nothing
         | KeySource::Select(
             Selector::Header(_) | Selector::Query(_) | Selector::Path | Selector::Method | Selector::Body,
         ) => false,
