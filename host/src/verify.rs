@@ -5,13 +5,15 @@ pub mod handshake;
 pub mod hmac;
 pub mod jwt;
 pub mod keys;
+pub mod protection;
 pub mod public_key;
+mod redact;
 mod seen;
 pub mod signature;
 pub mod template;
 pub mod token;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use http::HeaderMap;
 use subtle::ConstantTimeEq;
@@ -43,6 +45,7 @@ pub struct Declared {
     /// A digest of the body that lies beside it, and is signed itself.
     pub body_digest: Option<BodyDigest>,
     pub url: UrlForms,
+    pub query: QueryRule,
     /// A handshake makes MACs for strangers: see [`handshake::is_challenge`].
     pub refuses_challenges: bool,
 }
@@ -67,8 +70,18 @@ pub struct BodyDigest {
 pub enum UrlForms {
     #[default]
     Exact,
-    /// Some senders name the port that goes without saying, some don't.
+    /// Some senders name the port, also the one that goes without saying, some don't.
     WithAndWithoutPort,
+}
+
+/// What may stand in the query where the path is signed by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueryRule {
+    /// Nothing that is not signed, too.
+    #[default]
+    Signed,
+    /// Anything: this sender leaves the query out.
+    Unsigned,
 }
 
 /// Why a request is not believed; the detail is for the request log, never for the sender.
@@ -99,6 +112,7 @@ impl Verify {
             each: None,
             body_digest: None,
             url: UrlForms::Exact,
+            query: QueryRule::Signed,
             refuses_challenges: false,
         }))
     }
@@ -198,6 +212,22 @@ impl Verify {
                 Err("it is a public key, whose private half is the sender's")
             }
         }
+    }
+
+    /// Whether the sender's signature covers something of the body: then a request that was signed once can be sent again
+    /// by others, and only with the same bytes.
+    pub fn signs_body(&self) -> bool {
+        match self.scheme() {
+            Some(Scheme::Hmac(_) | Scheme::PublicKey(_)) => true,
+            Some(Scheme::Jwt(jwt)) => jwt.templates().any(Template::covers_parts_of_body),
+            Some(Scheme::Token(_)) | None => false,
+        }
+    }
+
+    /// Whether this header is signed by itself.
+    pub fn signs_header(&self, name: &http::HeaderName) -> bool {
+        let Self::Declared(declared) = self else { return false };
+        declared.templates().any(|template| template.has_header(name))
     }
 
     /// Whether it looks into the body as JSON.
@@ -359,6 +389,7 @@ impl Declared {
         if let Some(rule) = &self.body_digest {
             rule.check(seen)?;
         }
+        self.check_query(seen)?;
         let Some(each) = &self.each else { return self.check_one(seen, secrets, now) };
         let json = seen.json().ok_or_else(|| Unverified::bad("the body is no JSON"))?;
         let exhausted = |error: Exhausted| Unverified::bad(error.to_string());
@@ -373,6 +404,30 @@ impl Declared {
             // A digest of the whole body for each item takes long and no steps.
             seen.budget.check_time().map_err(exhausted)?;
             self.check_one(&seen.item(item), secrets, now)?;
+        }
+        Ok(())
+    }
+
+    /// Where the path is signed by itself, every parameter is signed, too, or is the signature; and each stands once, for
+    /// of two the first is signed.
+    fn check_query(&self, seen: &Seen<'_>) -> Result<(), Unverified> {
+        let signs_path_alone = self.templates().any(Template::has_path)
+            && !self.templates().any(Template::has_whole_query)
+            && self.query == QueryRule::Signed;
+        if !signs_path_alone || seen.request.query.is_none() {
+            return Ok(());
+        }
+        let signed = self.templates().flat_map(Template::query_parameters);
+        let places = self.places().filter_map(|place| match place {
+            Place::Query(name) => Some(name.as_str()),
+            _ => None,
+        });
+        let known: HashSet<&str> = signed.chain(places).collect();
+        let mut names = HashSet::new();
+        if seen.request.query_pairs().any(|(name, _)| !known.contains(name.as_str()) || !names.insert(name)) {
+            return Err(Unverified::bad(
+                "the path is signed, and the query has more than is signed of it (`query: unsigned` allows that)",
+            ));
         }
         Ok(())
     }
@@ -430,15 +485,15 @@ impl BodyDigest {
     }
 }
 
-/// `https://a.example` as `https://a.example:443`, and the other way round; `None` where the port is another one.
+/// `https://a.example` as `https://a.example:443`, and with any port the same without it, as Twilio's libraries try it
+/// (<https://github.com/twilio/twilio-node/blob/main/src/webhooks/webhooks.ts>).
 fn other_form(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let port = if scheme == "https" { ":443" } else { ":80" };
     let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
     let bare = host.rsplit_once(']').map_or(host, |(_, after)| after);
-    match host.strip_suffix(port) {
-        Some(host) => Some(format!("{scheme}://{host}{path}")),
-        None if bare.contains(':') => None,
+    match bare.rsplit_once(':') {
+        Some((_, own)) => Some(format!("{scheme}://{}{path}", &host[..host.len() - own.len() - 1])),
         None => Some(format!("{scheme}://{host}{port}{path}")),
     }
 }
@@ -464,7 +519,10 @@ mod tests {
             ("https://a.example:443/x", Some("https://a.example/x")),
             ("http://a.example/x", Some("http://a.example:80/x")),
             ("https://[2001:db8::1]/x", Some("https://[2001:db8::1]:443/x")),
-            ("https://a.example:8443", None),
+            ("https://a.example:8443", Some("https://a.example")),
+            ("https://a.example:8443/x:1", Some("https://a.example/x:1")),
+            ("https://[2001:db8::1]:8443/x", Some("https://[2001:db8::1]/x")),
+            ("a.example", None),
         ] {
             assert_eq!(other_form(one).as_deref(), other, "{one}");
         }

@@ -33,7 +33,7 @@ async fn contentful_signs_the_headers_that_it_names() {
     let host = host(
         r#"  verify:
     hmac: sha256
-    signed: "{method}\n{path}\n{headers:x-contentful-signed-headers}\n{body}"
+    signed: "{method}\n{target}\n{headers:x-contentful-signed-headers}\n{body}"
     signature: {header: x-contentful-signature, encoding: hex}
     timestamp: {header: x-contentful-timestamp, unit: ms, tolerance: 30}
   secrets: [secret]
@@ -49,24 +49,30 @@ async fn contentful_signs_the_headers_that_it_names() {
             "x-contentful-signed-headers:{names};x-contentful-timestamp:{time};x-contentful-topic:{topic}"
         )
     };
-    let signature =
-        |time: &str| hex::encode(sha256(&format!("POST\n{path}\n{}\n{body}", listed(time, "publish"))));
-    let send = |time: &str, topic: &str, signature: &str| {
-        let request = host
-            .post("s.t")
-            .header("x-contentful-signed-headers", names)
-            .header("x-contentful-timestamp", time);
-        status(
-            request
-                .header("x-contentful-topic", topic)
-                .header("x-contentful-signature", signature)
-                .body(body),
-        )
+    let signature = |time: &str, query: &str| {
+        hex::encode(sha256(&format!("POST\n{path}{query}\n{}\n{body}", listed(time, "publish"))))
     };
-    assert_eq!(send(&time, "publish", &signature(&time)).await, 200);
-    assert_eq!(send(&time, "delete", &signature(&time)).await, 401, "a header that is signed");
+    let send = |time: &str, topic: &str, query: &str, signature: &str| {
+        let request = host
+            .http
+            .post(format!("{}{query}", host.url("s.t")))
+            .header("content-type", "application/json")
+            .header("x-contentful-signed-headers", names)
+            .header("x-contentful-timestamp", time)
+            .header("x-contentful-topic", topic)
+            .header("x-contentful-signature", signature);
+        status(request.body(body))
+    };
+    assert_eq!(send(&time, "publish", "", &signature(&time, "")).await, 200);
+    assert_eq!(send(&time, "delete", "", &signature(&time, "")).await, 401, "a header that is signed");
+    assert_eq!(
+        send(&time, "publish", "?role=admin", &signature(&time, "")).await,
+        401,
+        "a query that is not"
+    );
+    assert_eq!(send(&time, "publish", "?b=%20&a=1", &signature(&time, "?b=%20&a=1")).await, 200);
     let late = (time.parse::<i64>().unwrap() - 31_000).to_string();
-    assert_eq!(send(&late, "publish", &signature(&late)).await, 401, "late");
+    assert_eq!(send(&late, "publish", "", &signature(&late, "")).await, 401, "late");
 }
 
 /// <https://developer.box.com/guides/webhooks/v2/signatures-v2/>: one of two keys, each in a header of its own.

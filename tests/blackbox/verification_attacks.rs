@@ -9,7 +9,9 @@ use crate::harness::{Answer, SECRET, Setup, TestHost, github_signature, reposito
 
 async fn host(webhook: &str) -> TestHost {
     let head = "name: t\nref: s.t\ntype: webhook\npayload_schema: true\nwebhook:\n  enabled: true\n";
-    Setup::new(&[("s/triggers/t.yaml", &format!("{head}{webhook}"))]).start().await
+    let mut setup = Setup::new(&[("s/triggers/t.yaml", &format!("{head}{webhook}"))]);
+    setup.environment = setup.environment.with("HOOKPACK_SECRET_S_OWN", SECRET);
+    setup.start().await
 }
 
 /// Verification finds the signed members in JSON; a content type that nobody signs must not have the same bytes decoded
@@ -201,5 +203,126 @@ fn a_declaration_that_anybody_could_get_around_is_a_fault() {
         let told = check.args(["pack", "check", "s"]).current_dir(folder.path()).output().unwrap();
         let told = String::from_utf8_lossy(&told.stdout).into_owned();
         assert!(told.contains(expected), "{verify}: {told}");
+    }
+}
+
+/// Sends a body to the trigger's URL with this query, and the signature of this message.
+async fn send_signed(
+    host: &TestHost,
+    query: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+    message: &str,
+) -> u16 {
+    let signature = github_signature(message.as_bytes(), SECRET).replace("sha256=", "");
+    let mut request = host.http.post(format!("{}{query}", host.url("s.t"))).header("x-sig", signature);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    Answer::of(request.body(body.to_owned()).send().await.unwrap()).await.status
+}
+
+fn signed(template: &str, more: &str) -> String {
+    format!(
+        "  verify:\n    hmac: sha256\n    signed: \"{template}\"\n    signature: {{header: x-sig, encoding: hex}}\n{more}  secrets: [s_own]\n"
+    )
+}
+
+/// Whoever can have text written into a signed body moves the borders between the parts: an id, a time and a body of
+/// their own, under a signature that fits.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_part_of_what_is_signed_can_grow_into_the_next_one() {
+    let timestamp = "    timestamp: {header: x-ts, tolerance: 300}\n";
+    let host_ = host(&signed("{header:x-id}.{timestamp}.{body}", timestamp)).await;
+    let now = host_.clock.now().unix_timestamp();
+    let old = now - 3600;
+    let head = format!("msg_1.{old}.{{\"text\": \"");
+    let message = format!("{head}.{now}.role=admin&x=\"}}");
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let forged = [form, ("x-id", &head), ("x-ts", &now.to_string())];
+    assert_eq!(send_signed(&host_, "", &forged, "role=admin&x=\"}", &message).await, 401);
+    let own = [("x-id", "msg_1"), ("x-ts", &now.to_string())];
+    assert_eq!(send_signed(&host_, "", &own, "{}", &format!("msg_1.{now}.{{}}")).await, 200);
+
+    // A time whose freshness is not checked has its form all the same.
+    let timestamp = "    timestamp: {header: x-ts}\n";
+    let host_ = host(&signed("{timestamp}{body}", timestamp)).await;
+    let message = format!("{now}1&role=admin");
+    for (time, body, status) in [
+        (now.to_string(), "1&role=admin", 200),
+        (format!("{now}1"), "&role=admin", 401),
+        (format!("{now}1&"), "role=admin", 401),
+        (now.to_string()[..9].to_owned(), &message[9..], 401),
+        (String::new(), message.as_str(), 401),
+    ] {
+        assert_eq!(send_signed(&host_, "", &[form, ("x-ts", &time)], body, &message).await, status, "{time}");
+    }
+    let host_ = host(&signed("{timestamp}.{body}", timestamp)).await;
+    let message = format!("{now}.a.role=admin");
+    for (time, body, status) in
+        [(now.to_string(), "a.role=admin", 200), (format!("{now}.a"), "role=admin", 401)]
+    {
+        assert_eq!(send_signed(&host_, "", &[form, ("x-ts", &time)], body, &message).await, status, "{time}");
+    }
+
+    // What ends a parameter must not stand in it.
+    let host_ = host(&signed("{query:id}\\n{body}", "")).await;
+    let message = "a\nb\nrole=admin";
+    assert_eq!(send_signed(&host_, "?id=a", &[form], "b\nrole=admin", message).await, 200);
+    assert_eq!(send_signed(&host_, "?id=a%0Ab", &[form], "role=admin", message).await, 401);
+
+    // The head of a document in the query.
+    let host_ = host(&signed("{url}{body}", "")).await;
+    let message = format!("{}?x={{\"text\":\"role=admin\"}}", host_.url("s.t"));
+    assert_eq!(send_signed(&host_, "?x=", &[], "{\"text\":\"role=admin\"}", &message).await, 200);
+    assert_eq!(send_signed(&host_, "?x={\"text\":\"", &[form], "role=admin\"}", &message).await, 401);
+
+    // The name of a member in another one.
+    let host_ = host(&signed("{fields:Message,MessageId,Type}", "")).await;
+    let message = "Message\nhello\nMessageId\nx\nMessageId\n1\nType\nN\n";
+    let json = |message: &str, id: &str| {
+        serde_json::json!({"Message": message, "MessageId": id, "Type": "N"}).to_string()
+    };
+    assert_eq!(send_signed(&host_, "", &[], &json("hello\nMessageId\nx", "1"), message).await, 200);
+    assert_eq!(send_signed(&host_, "", &[], &json("hello", "x\nMessageId\n1"), message).await, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_query_rides_along_with_a_path_that_is_signed() {
+    let host_ = host(&signed("{method} {path}\\n{body}", "")).await;
+    let path = host_.url("s.t").split_once("/api").map(|(_, path)| format!("/api{path}")).unwrap();
+    let message = format!("POST {path}\n{{}}");
+    for (query, status) in [("", 200), ("?role=admin", 401), ("?role", 401), ("?", 200), ("?&", 200)] {
+        assert_eq!(send_signed(&host_, query, &[], "{}", &message).await, status, "{query}");
+    }
+    let detail: String =
+        sqlx::query_scalar("select detail from hookpack.request_log where status = 401 limit 1")
+            .fetch_one(&host_.pool)
+            .await
+            .unwrap();
+    assert!(detail.contains("`query: unsigned` allows that"), "{detail}");
+
+    let host_ = host(&signed("{method} {path}\\n{body}", "    query: unsigned\n")).await;
+    let path = host_.url("s.t").split_once("/api").map(|(_, path)| format!("/api{path}")).unwrap();
+    assert_eq!(send_signed(&host_, "?role=admin", &[], "{}", &format!("POST {path}\n{{}}")).await, 200);
+
+    let host_ = host(&signed("{path}?{query:id}&{query:n?}\\n{body}", "")).await;
+    let path = host_.url("s.t").split_once("/api").map(|(_, path)| format!("/api{path}")).unwrap();
+    let message = format!("{path}?7&\n{{}}");
+    for (query, status) in [
+        ("?id=7", 200),
+        ("?id=7&role=admin", 401),
+        ("?id=7&id=8", 401),
+        ("?role=admin&id=7", 401),
+        ("?%69d=7", 200),
+    ] {
+        assert_eq!(send_signed(&host_, query, &[], "{}", &message).await, status, "{query}");
+    }
+
+    let host_ = host(&signed("{target}\\n{body}", "")).await;
+    let path = host_.url("s.t").split_once("/api").map(|(_, path)| format!("/api{path}")).unwrap();
+    let message = format!("{path}?b=%20&a=1\n{{}}");
+    for (query, status) in [("?b=%20&a=1", 200), ("?b=+&a=1", 401), ("?a=1&b=%20", 401), ("", 401)] {
+        assert_eq!(send_signed(&host_, query, &[], "{}", &message).await, status, "{query}");
     }
 }

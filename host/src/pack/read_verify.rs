@@ -9,11 +9,11 @@ use super::{
 use crate::{
     selector::JsonPath,
     verify::{
-        BodyDigest, Declared, Scheme, UrlForms, Verify,
+        BodyDigest, Declared, QueryRule, Scheme, UrlForms, Verify,
         digest::{Encoding, Hash, KeyDecoding},
         hmac::{Hmac, Keying},
         public_key::{CertificateRule, Kind, PublicKeyRule, RsaHash, RsaKey},
-        signature::{Place, SignatureRule, Signing, TimestampPlace, TimestampRule, Unit},
+        signature::{FormMember, Place, SignatureRule, Signing, TimestampPlace, TimestampRule, Unit},
         template::{self, Template},
         token::Token,
     },
@@ -21,7 +21,7 @@ use crate::{
 
 const SCHEMES: [&str; 7] = ["hmac", "hash", "token", "ed25519", "ecdsa", "rsa", "jwt"];
 /// Beside a scheme, what they all may have.
-const COMMON: [&str; 3] = ["each", "body_digest", "url"];
+const COMMON: [&str; 4] = ["each", "body_digest", "url", "query"];
 const SIGNING: [&str; 3] = ["signed", "signature", "timestamp"];
 
 pub(super) fn verify(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Verify> {
@@ -130,8 +130,15 @@ fn declared(
         },
         None => UrlForms::Exact,
     };
+    let query = match table.get("query") {
+        Some(node) => match read::word(node, "rule for the query", &["signed", "unsigned"], report)? {
+            "unsigned" => QueryRule::Unsigned,
+            _ => QueryRule::Signed,
+        },
+        None => QueryRule::Signed,
+    };
     let scheme = read?;
-    let declared = Declared { scheme, each, body_digest, url, refuses_challenges: false };
+    let declared = Declared { scheme, each, body_digest, url, query, refuses_challenges: false };
     sense(&declared, &table, report)?;
     Some(Verify::Declared(Box::new(declared)))
 }
@@ -178,6 +185,18 @@ fn sense(declared: &Declared, table: &Table<'_>, report: &mut Report) -> Option<
         report.fault(&at("signed"), "each item of a batch would be checked over the whole body", help);
         return None;
     }
+    if signed.has_movable_boundary() && !is_built_in(&at("signed")) {
+        let help = "put the separator between them that the sender does, if it does".to_owned();
+        report.warning(
+            &at("signed"),
+            "two parts stand side by side: text can be moved from one to the other, and the signature still fits",
+            help,
+        );
+    }
+    if declared.query == QueryRule::Unsigned && (!signed.has_path() || signed.has_whole_query()) {
+        let help = "take `query` away".to_owned();
+        report.warning(&at("query"), "`query` is for senders that sign {path} and leave the query out", help);
+    }
     let covered = signed.covers_body() || declared.body_digest.is_some();
     if !covered && !signed.covers_parts_of_body() {
         let help = "add {body} or a digest of it, such as {sha256hex:body}".to_owned();
@@ -197,7 +216,7 @@ fn sense(declared: &Declared, table: &Table<'_>, report: &mut Report) -> Option<
             Place::Query(name) => signed.has_url() || signed.has_query(name),
             Place::Header(name) => signed.has_header(name),
             Place::Json(path) => signed.has_json(path),
-            Place::HeaderGlob { .. } | Place::Form(_) => false,
+            Place::Headers(_) | Place::HeaderGlob { .. } | Place::Form(_) | Place::FormJson(_) => false,
         };
         if !is_signed {
             let help =
@@ -423,26 +442,39 @@ fn with_params(
     found.map(|(value, after)| format!("{before}{value}{after}"))
 }
 
+/// One prefix, or a list of those that a sender may write: `["sha256=", ""]`.
+fn prefixes(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<Vec<String>> {
+    let one = std::slice::from_ref(node);
+    let items = match &node.value {
+        Yaml::List(items) => items.as_slice(),
+        _ => one,
+    };
+    let prefix = |item: &Node, report: &mut Report| {
+        let text = read::string(item, "`prefix`", report)?.to_owned();
+        with_params(text, Some(item), params, report)
+    };
+    items.iter().map(|item| prefix(item, report)).collect()
+}
+
 fn signature(node: &Node, params: Option<&Node>, report: &mut Report) -> Option<SignatureRule> {
     let known = ["header", "query", "json", "form", "split", "prefix", "encoding"];
     let table = Table::read(node, "`signature`", &known, report)?;
     let place = place(&table, "signature", report);
-    let text = |key: &str, report: &mut Report| match table.get(key) {
-        Some(node) => read::string(node, &format!("`{key}`"), report).map(|text| Some(text.to_owned())),
-        None => Some(None),
+    let split = match table.get("split") {
+        Some(node) => Some(read::string(node, "`split`", report)?.to_owned()),
+        None => None,
     };
-    let split = text("split", report)?;
     if split.as_deref() == Some("") {
         let at = table.get("split").map_or(table.at(), |node| &node.at);
         report.fault(at, "`split` is empty", "leave it out when there is one signature".to_owned());
         return None;
     }
-    let prefix = match text("prefix", report)? {
-        Some(prefix) => Some(with_params(prefix, table.get("prefix"), params, report)?),
-        None => None,
+    let prefixes = match table.get("prefix") {
+        Some(node) => prefixes(node, params, report)?,
+        None => Vec::new(),
     };
     let encoding = table.require("encoding", report).and_then(|node| encoding(node, report));
-    Some(SignatureRule { place: place?, split, prefix, encoding: encoding? })
+    Some(SignatureRule { place: place?, split, prefixes, encoding: encoding? })
 }
 
 fn timestamp(
@@ -523,34 +555,48 @@ fn token_with(node: &Node, known: &[&str], report: &mut Report) -> Option<Token>
     Some(Token { place, prefix, basic })
 }
 
-/// Exactly one of `header`, `query`, `json` and `form`.
+/// Exactly one of `header`, `query`, `json` and `form`; or `form` and `json`, for JSON in a field of a form.
 pub(super) fn place(table: &Table<'_>, what: &str, report: &mut Report) -> Option<Place> {
-    let mut places =
-        ["header", "query", "json", "form"].into_iter().filter_map(|key| Some((key, table.get(key)?)));
-    let (Some((kind, node)), None) = (places.next(), places.next()) else {
-        let help =
-            "say where it lies: `header: NAME`, `query: NAME`, `json: $.path` or `form: NAME`".to_owned();
-        report.fault(table.at(), format!("the {what} needs exactly one place"), help);
-        return None;
-    };
-    match kind {
-        "header" => {
-            read::parsed(node, "`header`", read::HEADER_HELP, report, |text| match text.split_once('*') {
-                Some((_, ends)) if ends.contains('*') => Err("one * is allowed".to_owned()),
-                Some((begins, ends)) => Ok(Place::HeaderGlob {
-                    begins: begins.to_ascii_lowercase(),
-                    ends: ends.to_ascii_lowercase(),
-                }),
-                None => text
-                    .parse()
-                    .map(Place::Header)
-                    .map_err(|_| format!("`{text}` can't be the name of a header")),
-            })
+    let places: Vec<_> = ["header", "query", "json", "form"]
+        .into_iter()
+        .filter_map(|key| Some((key, table.get(key)?)))
+        .collect();
+    match places.as_slice() {
+        [("header", node)] => header_place(node, report),
+        [("query", node)] => read::string(node, "`query`", report).map(|name| Place::Query(name.to_owned())),
+        [("form", node)] => read::string(node, "`form`", report).map(|name| Place::Form(name.to_owned())),
+        [("json", node)] => singular(node, "`json`", report).map(Place::Json),
+        [("json", json), ("form", form)] => {
+            let field = read::string(form, "`form`", report)?.to_owned();
+            let member = FormMember { field, path: singular(json, "`json`", report)? };
+            Some(Place::FormJson(Box::new(member)))
         }
-        "query" => read::string(node, "`query`", report).map(|name| Place::Query(name.to_owned())),
-        "form" => read::string(node, "`form`", report).map(|name| Place::Form(name.to_owned())),
-        _ => singular(node, "`json`", report).map(Place::Json),
+        _ => {
+            let help =
+                "say where it lies: `header: NAME`, `query: NAME`, `json: $.path` or `form: NAME`".to_owned();
+            report.fault(table.at(), format!("the {what} needs exactly one place"), help);
+            None
+        }
     }
+}
+
+/// A name, a pattern of names with one `*`, or a list of names of which one is there.
+fn header_place(node: &Node, report: &mut Report) -> Option<Place> {
+    if let Yaml::List(items) = &node.value
+        && !items.is_empty()
+    {
+        let names: Vec<_> = items.iter().map(|item| read::header(item, "`header`", report)).collect();
+        return names.into_iter().collect::<Option<Vec<_>>>().map(Place::Headers);
+    }
+    read::parsed(node, "`header`", read::HEADER_HELP, report, |text| match text.split_once('*') {
+        Some((_, ends)) if ends.contains('*') => Err("one * is allowed".to_owned()),
+        Some((begins, ends)) => {
+            Ok(Place::HeaderGlob { begins: begins.to_ascii_lowercase(), ends: ends.to_ascii_lowercase() })
+        }
+        None => {
+            text.parse().map(Place::Header).map_err(|_| format!("`{text}` can't be the name of a header"))
+        }
+    })
 }
 
 pub(super) fn param(params: Option<&Node>, name: &str) -> Option<String> {

@@ -119,7 +119,7 @@ mod tests {
                 signature: SignatureRule {
                     place: Place::Header(http::HeaderName::from_static(header)),
                     split: None,
-                    prefix: Some(prefix.to_owned()),
+                    prefixes: vec![prefix.to_owned()],
                     encoding: Encoding::Hex,
                 },
                 timestamp: None,

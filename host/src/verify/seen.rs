@@ -82,12 +82,17 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// The public URL of this very request: base, path and query.
-    pub fn url(&self) -> String {
+    /// Path and query, as received.
+    pub fn target(&self) -> String {
         let Inbound { path, query, .. } = self.request;
         match query {
-            Some(query) => format!("{}{path}?{query}", self.public_url),
-            None => format!("{}{path}", self.public_url),
+            Some(query) => format!("{path}?{query}"),
+            None => path.clone(),
         }
+    }
+
+    /// The public URL of this very request: base, path and query.
+    pub fn url(&self) -> String {
+        format!("{}{}", self.public_url, self.target())
     }
 }

@@ -1,10 +1,16 @@
 //! Where a signature and its timestamp lie in a request, and how they are written there.
 
 use http::HeaderName;
+use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{Seen, Signed, Unverified, digest::Encoding, template::Template};
+use super::{
+    Seen, Signed, Unverified,
+    digest::Encoding,
+    template::{Next, Template},
+};
 use crate::{
+    json,
     request::{HeaderLine, Inbound, rfc3339},
     selector::JsonPath,
 };
@@ -18,10 +24,20 @@ pub enum Place {
         begins: String,
         ends: String,
     },
+    /// The first of these headers that is there; a sender writes the first of them.
+    Headers(Vec<HeaderName>),
     Query(String),
     Json(JsonPath),
     /// A field of a form.
     Form(String),
+    FormJson(Box<FormMember>),
+}
+
+/// A member of the JSON in a field of a form.
+#[derive(Clone, Debug)]
+pub struct FormMember {
+    pub field: String,
+    pub path: JsonPath,
 }
 
 impl Place {
@@ -34,6 +50,14 @@ impl Place {
                 HeaderLine::Missing => Err(format!("the {name} header is missing")),
                 HeaderLine::Several => Err(format!("several {name} headers")),
             },
+            Self::Headers(names) => {
+                let there = names.iter().find(|name| request.headers.contains_key(*name));
+                let Some(name) = there else {
+                    let names: Vec<_> = names.iter().map(HeaderName::as_str).collect();
+                    return Err(format!("none of the headers {} is there", names.join(", ")));
+                };
+                Self::Header(name.clone()).texts(seen)
+            }
             Self::HeaderGlob { begins, ends } => {
                 let found = texts_under_glob(request, begins, ends);
                 if found.is_empty() { Err(format!("no {begins}*{ends} header")) } else { Ok(found) }
@@ -42,15 +66,25 @@ impl Place {
                 Some(text) => Ok(vec![text.into_owned()]),
                 None => Err(format!("the query parameter {name} is missing")),
             },
-            Self::Json(path) => match seen.json().and_then(|json| path.value(json)) {
-                Some(serde_json::Value::String(text)) => Ok(vec![text.clone()]),
-                Some(serde_json::Value::Number(number)) => Ok(vec![number.to_string()]),
-                _ => Err(format!("the body has no text at {}", path.text())),
+            Self::Json(path) => match seen.json() {
+                Some(json) => text_of(json, path).map(|text| vec![text]),
+                None => Err(format!("the body has no text at {}", path.text())),
             },
             Self::Form(name) => match seen.form_value(name)? {
                 Some(text) => Ok(vec![text.to_owned()]),
                 None => Err(format!("the form has no field {name}")),
             },
+            Self::FormJson(member) => {
+                let FormMember { field, path } = &**member;
+                let Some(text) = seen.form_value(field)? else {
+                    return Err(format!("the form has no field {field}"));
+                };
+                let document = json::parse(text.as_bytes());
+                let document = document.map_err(|_| format!("the field {field} holds no JSON"))?;
+                let text = text_of(&document, path);
+                text.map(|text| vec![text])
+                    .map_err(|_| format!("the field {field} has no text at {}", path.text()))
+            }
         }
     }
 
@@ -59,15 +93,16 @@ impl Place {
     }
 
     pub const fn is_form(&self) -> bool {
-        matches!(self, Self::Form(_))
+        matches!(self, Self::Form(_) | Self::FormJson(_))
     }
 
     /// Whether it is a header of this (lower-case) name.
     pub fn is_header(&self, name: &str) -> bool {
         match self {
             Self::Header(own) => own == name,
+            Self::Headers(own) => own.iter().any(|own| own == name),
             Self::HeaderGlob { begins, ends } => fits_glob(name, begins, ends),
-            Self::Query(_) | Self::Json(_) | Self::Form(_) => false,
+            Self::Query(_) | Self::Json(_) | Self::Form(_) | Self::FormJson(_) => false,
         }
     }
 
@@ -82,6 +117,7 @@ impl Place {
     pub fn put(&self, text: String, signed: &mut Signed) -> Result<(), String> {
         let name = match self {
             Self::Header(name) => name.clone(),
+            Self::Headers(names) => names.first().cloned().ok_or("no header is named")?,
             Self::HeaderGlob { begins, ends } => format!("{begins}1{ends}")
                 .parse()
                 .map_err(|_| format!("no header can be named {begins}1{ends}"))?,
@@ -97,10 +133,22 @@ impl Place {
                 signed.form.push((name.clone(), text));
                 return Ok(());
             }
+            Self::FormJson(member) => {
+                let field = &member.field;
+                return Err(format!("what lies in the JSON of the field {field} can't be signed here"));
+            }
         };
         let value = text.parse().map_err(|_| format!("the value for {name} can't stand in a header"))?;
         signed.headers.insert(name, value);
         Ok(())
+    }
+}
+
+fn text_of(document: &Value, path: &JsonPath) -> Result<String, String> {
+    match path.value(document) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(Value::Number(number)) => Ok(number.to_string()),
+        _ => Err(format!("the body has no text at {}", path.text())),
     }
 }
 
@@ -123,7 +171,8 @@ const SIGNATURE_BYTES_MAX: usize = 128 << 10;
 pub struct SignatureRule {
     pub place: Place,
     pub split: Option<String>,
-    pub prefix: Option<String>,
+    /// What stands in front of a signature: one of these, the first that fits. A sender writes the first of them.
+    pub prefixes: Vec<String>,
     pub encoding: Encoding,
 }
 
@@ -149,8 +198,7 @@ impl SignatureRule {
 
     /// Every entry that is a signature, decoded; one that can't be decoded is skipped.
     pub fn received(&self, entries: &Entries) -> Result<Vec<Vec<u8>>, Unverified> {
-        let prefix = self.prefix.as_deref().unwrap_or_default();
-        let signatures = entries.0.iter().filter_map(|entry| entry.strip_prefix(prefix));
+        let signatures = entries.0.iter().filter_map(|entry| self.without_prefix(entry));
         let decoded: Vec<_> = signatures.filter_map(|text| self.encoding.decode(text.trim())).collect();
         if decoded.is_empty() {
             return Err(Unverified::bad("no readable signature where one is declared"));
@@ -158,8 +206,15 @@ impl SignatureRule {
         Ok(decoded)
     }
 
+    fn without_prefix<'e>(&self, entry: &'e str) -> Option<&'e str> {
+        match self.prefixes.as_slice() {
+            [] => Some(entry),
+            prefixes => prefixes.iter().find_map(|prefix| entry.strip_prefix(prefix.as_str())),
+        }
+    }
+
     pub fn written(&self, signature: &[u8]) -> String {
-        format!("{}{}", self.prefix.as_deref().unwrap_or_default(), self.encoding.encode(signature))
+        format!("{}{}", self.prefixes.first().map_or("", String::as_str), self.encoding.encode(signature))
     }
 }
 
@@ -199,12 +254,24 @@ impl Unit {
 
     fn parse(self, text: &str) -> Option<OffsetDateTime> {
         match self {
+            Self::Seconds | Self::Milliseconds if !text.bytes().all(|byte| byte.is_ascii_digit()) => None,
             Self::Seconds => OffsetDateTime::from_unix_timestamp(text.parse().ok()?).ok(),
             Self::Milliseconds => {
                 OffsetDateTime::from_unix_timestamp_nanos(text.parse::<i128>().ok()?.checked_mul(1_000_000)?)
                     .ok()
             }
             Self::Rfc3339 => OffsetDateTime::parse(text, &Rfc3339).ok(),
+        }
+    }
+
+    /// Whether a text is a time in the one form that says by itself where it begins and ends: from 2001 to 2286 seconds
+    /// have 10 digits, milliseconds 13.
+    fn delimits(self, text: &str) -> bool {
+        let has_digits = |count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+        match self {
+            Self::Seconds => has_digits(10),
+            Self::Milliseconds => has_digits(13),
+            Self::Rfc3339 => self.parse(text).is_some(),
         }
     }
 
@@ -272,6 +339,10 @@ pub struct Received {
 }
 
 impl Signing {
+    pub fn checks_time(&self) -> bool {
+        self.timestamp.as_ref().is_some_and(|rule| rule.tolerance.is_some())
+    }
+
     /// Where something of it lies.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
         let time = self.timestamp.as_ref().and_then(|rule| match &rule.place {
@@ -284,6 +355,9 @@ impl Signing {
     pub fn received(&self, seen: &Seen<'_>) -> Result<Received, Unverified> {
         let entries = self.signature.entries(seen)?;
         let timestamp = self.timestamp.as_ref().map(|rule| rule.text(seen, &entries)).transpose()?;
+        if let (Some(rule), Some(text)) = (&self.timestamp, &timestamp) {
+            self.check_ends(rule.unit, text)?;
+        }
         if let Some(TimestampRule { place: TimestampPlace::At(Place::Header(name)), .. }) = &self.timestamp
             && !self.signed.has_timestamp()
             && !self.signed.names_header(seen, name)
@@ -292,6 +366,22 @@ impl Signing {
             return Err(Unverified::bad(format!("{name} is not among the headers that are signed")));
         }
         Ok(Received { signatures: self.signature.received(&entries)?, timestamp })
+    }
+
+    /// Whether the time begins and ends where it is said to: else a piece of what is signed beside it could be moved
+    /// into it, or a piece of it out.
+    fn check_ends(&self, unit: Unit, text: &str) -> Result<(), Unverified> {
+        let (next, follows_a_part) = self.signed.around_timestamp();
+        let is_in_doubt = follows_a_part
+            || match next {
+                Next::Part => true,
+                Next::Separator(separator) => text.contains(separator),
+                Next::End => false,
+            };
+        if is_in_doubt && !unit.delimits(text) {
+            return Err(Unverified::bad("the timestamp is not written so that its ends are certain"));
+        }
+        Ok(())
     }
 
     /// The time is looked at last, so that `stale` always means an authentic request.
@@ -345,7 +435,7 @@ mod tests {
         let rule = SignatureRule {
             place: Place::Json(JsonPath::parse("$.s").unwrap()),
             split: Some(",".to_owned()),
-            prefix: Some("v1=".to_owned()),
+            prefixes: vec!["v1=".to_owned()],
             encoding: Encoding::Hex,
         };
         let entries = |text: &str| {

@@ -1,5 +1,8 @@
 //! What a signature covers: text and parts of the request (`v0:{timestamp}:{body}`), over raw bytes.
 
+mod coverage;
+mod read;
+
 use http::HeaderName;
 use serde_json::Value;
 
@@ -15,6 +18,17 @@ pub struct Template {
     parts: Vec<Part>,
 }
 
+/// What follows a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next<'a> {
+    /// Nothing of the request.
+    End,
+    /// This text, and then something of the request.
+    Separator(&'a str),
+    /// Another part, without anything between them.
+    Part,
+}
+
 #[derive(Clone, Debug)]
 enum Part {
     Text(String),
@@ -24,7 +38,10 @@ enum Part {
     Method,
     Url,
     UrlDecoded,
+    /// Without the query.
     Path,
+    /// Path and query, as received.
+    Target,
     Header {
         name: HeaderName,
         optional: bool,
@@ -67,7 +84,7 @@ enum DigestOf {
 }
 
 /// The parts that a template may have, for whoever wrote another one.
-pub const HELP: &str = "the parts are {body}, {timestamp}, {method}, {url}, {url:decoded}, {path}, {header:NAME}, \
+pub const HELP: &str = "the parts are {body}, {timestamp}, {method}, {url}, {url:decoded}, {path}, {target}, {header:NAME}, \
     {query:NAME}, {json:$.path}, {form:NAME}, {form:sorted}, {headers:NAME}, {fields:A,B}, {secret}, {param:NAME}, \
     {crc32:body}, {sha256hex:body}, {sha256b64:body} and {sha256b64url:body} (or of `url`); \
     a trailing ? in {header:…}, {query:…}, {json:…} or {form:…} makes it optional";
@@ -114,102 +131,32 @@ impl Template {
             Part::Timestamp => Some("\"$timestamp\"".to_owned()),
             Part::Method => Some("POST".to_owned()),
             Part::Url | Part::UrlDecoded => Some("\"$url\"".to_owned()),
+            Part::Path | Part::Target => Some("\"/${url#*://*/}\"".to_owned()),
             Part::Header { name, .. } => header(name),
             _ => None,
         };
         self.parts.iter().map(word).collect()
     }
 
-    /// Whether the signature covers the body, whole or by a digest of it.
-    pub fn covers_body(&self) -> bool {
-        self.parts.iter().any(|part| {
-            matches!(
-                part,
-                Part::Body | Part::Crc32 | Part::FormSorted | Part::Digest { of: DigestOf::Body, .. }
-            )
-        })
+    fn next(&self, index: usize) -> Next<'_> {
+        match (self.parts.get(index + 1), self.parts.get(index + 2)) {
+            (None, _) | (Some(Part::Text(_)), None) => Next::End,
+            (Some(Part::Text(text)), Some(_)) => Next::Separator(text),
+            (Some(_), _) => Next::Part,
+        }
     }
 
-    /// Whether it covers something of the body at least.
-    pub fn covers_parts_of_body(&self) -> bool {
-        let of_body = |part: &Part| {
-            matches!(
-                part,
-                Part::Json { optional: false, .. } | Part::Form { optional: false, .. } | Part::Fields(_)
-            )
-        };
-        self.covers_body() || self.parts.iter().any(of_body)
+    /// Whether two parts that a sender fills stand side by side: then text can be moved from one to the other, and the
+    /// signature still fits. Where the time ends is known by its form.
+    pub fn has_movable_boundary(&self) -> bool {
+        self.parts.windows(2).any(|pair| pair.iter().all(Part::is_free_text))
     }
 
-    /// Whether it walks over the whole body.
-    pub fn reads_body(&self) -> bool {
-        let whole = |part: &Part| {
-            matches!(
-                part,
-                Part::Body | Part::Crc32 | Part::FormSorted | Part::Digest { of: DigestOf::Body, .. }
-            )
-        };
-        self.parts.iter().any(whole)
-    }
-
-    pub fn has_secret(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Secret))
-    }
-
-    /// Whether a header that names headers names this one.
-    pub fn names_header(&self, seen: &Seen<'_>, name: &HeaderName) -> bool {
-        self.parts.iter().any(|part| match part {
-            Part::HeadersNamedIn(list) => match seen.request.header(list) {
-                HeaderLine::One(names) => {
-                    names.split(',').any(|own| own.trim().eq_ignore_ascii_case(name.as_str()))
-                }
-                HeaderLine::Missing | HeaderLine::Several => false,
-            },
-            _ => false,
-        })
-    }
-
-    pub fn has_header(&self, header: &HeaderName) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Header { name, optional: false } if name == header))
-    }
-
-    pub fn has_query(&self, parameter: &str) -> bool {
-        self.parts
-            .iter()
-            .any(|part| matches!(part, Part::Query { name, optional: false } if name == parameter))
-    }
-
-    /// Whether this member of the body is covered by itself.
-    pub fn has_json(&self, member: &JsonPath) -> bool {
-        self.parts.iter().any(|part| match part {
-            Part::Json { path, optional } => !optional && path.text() == member.text(),
-            Part::Fields(names) => names.iter().any(|name| format!("$.{name}") == member.text()),
-            _ => false,
-        })
-    }
-
-    pub fn reads_json(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Json { .. } | Part::Fields(_)))
-    }
-
-    pub fn reads_form(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Form { .. } | Part::FormSorted))
-    }
-
-    pub fn has_url(&self) -> bool {
-        let of_url = |part: &Part| {
-            matches!(part, Part::Url | Part::UrlDecoded | Part::Digest { of: DigestOf::Url, .. })
-        };
-        self.parts.iter().any(of_url)
-    }
-
-    pub fn has_timestamp(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Timestamp))
-    }
-
-    /// Whether the time may be covered: by itself, or as one of the headers that a header names.
-    pub fn may_have_timestamp(&self) -> bool {
-        self.has_timestamp() || self.parts.iter().any(|part| matches!(part, Part::HeadersNamedIn(_)))
+    /// What follows the time, and whether something else of the request stands before it without a separator.
+    pub fn around_timestamp(&self) -> (Next<'_>, bool) {
+        let at = self.parts.iter().position(|part| matches!(part, Part::Timestamp));
+        let Some(at) = at else { return (Next::End, false) };
+        (self.next(at), at > 0 && !matches!(self.parts[at - 1], Part::Text(_)))
     }
 
     /// Feeds every part to `sink`, in order; the error names a part that the request lacks.
@@ -237,7 +184,7 @@ impl Template {
         secret: &[u8],
         mut sink: impl FnMut(&[u8]),
     ) -> Result<(), String> {
-        for part in &self.parts {
+        for (index, part) in self.parts.iter().enumerate() {
             match part {
                 Part::Text(text) | Part::Param(text) => sink(text.as_bytes()),
                 Part::Body => sink(&seen.request.body),
@@ -246,17 +193,29 @@ impl Template {
                     None => return Err("the timestamp is missing".to_owned()),
                 },
                 Part::Method => sink(seen.request.method.as_str().as_bytes()),
-                Part::Url => sink(seen.url().as_bytes()),
-                Part::UrlDecoded => sink(url_decoded(&seen.url()).as_bytes()),
+                Part::Url | Part::UrlDecoded | Part::Target => {
+                    self.check_query(index, seen)?;
+                    match part {
+                        Part::UrlDecoded => sink(url_decoded(&seen.url()).as_bytes()),
+                        Part::Target => sink(seen.target().as_bytes()),
+                        _ => sink(seen.url().as_bytes()),
+                    }
+                }
                 Part::Path => sink(seen.request.path.as_bytes()),
                 Part::Header { name, optional } => match seen.request.header(name) {
-                    HeaderLine::One(text) => sink(text.as_bytes()),
+                    HeaderLine::One(text) => {
+                        self.check_end(index, &text, || format!("the {name} header"))?;
+                        sink(text.as_bytes());
+                    }
                     HeaderLine::Several => return Err(format!("several {name} headers")),
                     HeaderLine::Missing if *optional => {}
                     HeaderLine::Missing => return Err(format!("the {name} header is missing")),
                 },
                 Part::Query { name, optional } => match seen.request.query_value(name) {
-                    Some(text) => sink(text.as_bytes()),
+                    Some(text) => {
+                        self.check_end(index, &text, || format!("the query parameter {name}"))?;
+                        sink(text.as_bytes());
+                    }
                     None if *optional => {}
                     None => return Err(format!("the query parameter {name} is missing")),
                 },
@@ -285,12 +244,17 @@ impl Template {
                     let Some(Value::Object(members)) = seen.json() else {
                         return Err("the body is no JSON object".to_owned());
                     };
-                    for name in names {
+                    for (position, name) in names.iter().enumerate() {
                         let text = match members.get(name) {
                             None | Some(Value::Null) => continue,
                             Some(Value::String(text)) => text.as_str(),
                             Some(_) => return Err(format!("the body has no text at {name}")),
                         };
+                        // The first is the sender's text (SNS's Message), the others are its own words: with a line of
+                        // the text that is a member's name, another member could be made of the rest of it.
+                        if position > 0 && names.iter().any(|name| text.contains(&format!("\n{name}\n"))) {
+                            return Err(format!("the text at {name} has the name of a signed member in it"));
+                        }
                         for part in [name.as_str(), "\n", text, "\n"] {
                             sink(part.as_bytes());
                         }
@@ -309,62 +273,55 @@ impl Template {
         }
         Ok(())
     }
+
+    /// Whether a text ends where the separator after it stands, and not earlier: else what is behind an earlier one
+    /// could be taken for the next part.
+    fn check_end(&self, index: usize, text: &str, what: impl Fn() -> String) -> Result<(), String> {
+        match self.next(index) {
+            Next::Separator(separator) if text.contains(separator) => Err(format!(
+                "{} contains `{}`, which ends it where it is signed",
+                what(),
+                separator.escape_debug()
+            )),
+            Next::Separator(_) | Next::Part | Next::End => Ok(()),
+        }
+    }
+
+    /// Whether the query is one: where something else follows without a separator, the beginning of that could be
+    /// moved into the query. A document begins with what can't stand in a URL.
+    fn check_query(&self, index: usize, seen: &Seen<'_>) -> Result<(), String> {
+        let query = seen.request.query.as_deref().unwrap_or_default();
+        if self.next(index) == Next::Part && query.contains(['"', '{', '}', '<', '>', '\\', '^', '`', '|']) {
+            return Err("the query has a character that can't stand in a URL".to_owned());
+        }
+        Ok(())
+    }
 }
 
 impl Part {
-    fn parse(text: &str, param: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
-        let (kind, argument) = text.split_once(':').unwrap_or((text, ""));
-        let (argument, optional) = match argument.strip_suffix('?') {
-            Some(argument) => (argument, true),
-            None => (argument, false),
-        };
-        let digest = |hash, encoding| {
-            let of = match argument {
-                "body" => DigestOf::Body,
-                "url" => DigestOf::Url,
-                _ => return Err(format!("`{{{text}}}`: a digest is of `body` or `url`")),
-            };
-            Ok(Self::Digest { hash, encoding, of })
-        };
-        match kind {
-            "body" if argument.is_empty() => Ok(Self::Body),
-            "timestamp" if argument.is_empty() => Ok(Self::Timestamp),
-            "method" if argument.is_empty() => Ok(Self::Method),
-            "path" if argument.is_empty() => Ok(Self::Path),
-            "url" if argument.is_empty() => Ok(Self::Url),
-            "url" if argument == "decoded" => Ok(Self::UrlDecoded),
-            "header" => match argument.parse() {
-                Ok(name) => Ok(Self::Header { name, optional }),
-                Err(_) => Err(format!("`{{{text}}}`: `{argument}` can't be the name of a header")),
-            },
-            "query" if !argument.is_empty() => Ok(Self::Query { name: argument.to_owned(), optional }),
-            "json" => {
-                let path = JsonPath::parse(argument)?;
-                if path.is_singular() {
-                    Ok(Self::Json { path, optional })
-                } else {
-                    Err(format!("`{{{text}}}`: only a path to one value can be signed"))
-                }
-            }
-            "form" if argument == "sorted" => Ok(Self::FormSorted),
-            "form" if !argument.is_empty() => Ok(Self::Form { name: argument.to_owned(), optional }),
-            "headers" => match argument.parse() {
-                Ok(name) => Ok(Self::HeadersNamedIn(name)),
-                Err(_) => Err(format!("`{{{text}}}`: `{argument}` can't be the name of a header")),
-            },
-            "fields" if !argument.is_empty() => {
-                Ok(Self::Fields(argument.split(',').map(|name| name.trim().to_owned()).collect()))
-            }
-            "secret" if argument.is_empty() => Ok(Self::Secret),
-            "crc32" if argument == "body" => Ok(Self::Crc32),
-            "param" => match param(argument) {
-                Some(value) => Ok(Self::Param(value)),
-                None => Err(format!("`{{{text}}}`: there is no `{argument}` under `params`")),
-            },
-            "sha256hex" => digest(Hash::Sha256, Encoding::Hex),
-            "sha256b64" => digest(Hash::Sha256, Encoding::Base64),
-            "sha256b64url" => digest(Hash::Sha256, Encoding::Base64Url),
-            _ => Err(format!("`{{{text}}}` is not a part of a request")),
+    /// Whether the sender fills it with whatever it likes, so that only what follows says where it ends.
+    fn is_free_text(&self) -> bool {
+        match self {
+            Self::Body
+            | Self::Header { .. }
+            | Self::Query { .. }
+            | Self::Json { .. }
+            | Self::Form { .. }
+            | Self::FormSorted
+            | Self::HeadersNamedIn(_)
+            | Self::Fields(_) => true,
+            // What the host knows by itself, or what has a form.
+            Self::Text(_)
+            | Self::Timestamp
+            | Self::Method
+            | Self::Url
+            | Self::UrlDecoded
+            | Self::Path
+            | Self::Target
+            | Self::Secret
+            | Self::Crc32
+            | Self::Param(_)
+            | Self::Digest { .. } => false,
         }
     }
 }
