@@ -71,6 +71,7 @@ pub mod steps;
 pub mod model;
 /// Every setting and limit.
 pub mod config;
+pub mod credentials;
 /// What senders publish: certificates, key sets (reqwest).
 pub mod fetch;
 /// Hearing that files have changed (notify).

@@ -5,6 +5,7 @@ mod body;
 mod events;
 mod headers;
 mod judge;
+mod reading;
 mod refusal;
 pub mod rehearse;
 mod source;
@@ -33,6 +34,7 @@ use crate::{
     budget::{self, Budget},
     clock::Clock,
     config::Config,
+    credentials::without_key,
     decode::Coding,
     host::Host,
     ingest::NotStored,
@@ -273,6 +275,9 @@ async fn check(
         believe(course, &endpoint.target, request, &secrets, budget).await?;
         log.verified = policy.verify.verifies();
     }
+    if let Some(body) = policy.verify.body_without_token(request, budget).map_err(Refusal::exhausted)? {
+        request.body = body;
+    }
     if let Some(limit) = endpoint.limit.as_ref().filter(|_| !is_trial) {
         steps.enter(Step::RateLimit);
         limit.admit().await.map_err(Refusal::not_admitted)?;
@@ -299,7 +304,7 @@ fn begin(clock: &Clock, source_ip: IpAddr, head: &Parts) -> LogRow {
         user_agent: head
             .headers
             .get(http::header::USER_AGENT)
-            .map(|line| clipped(&String::from_utf8_lossy(line.as_bytes()))),
+            .map(|line| clipped(&without_key(&String::from_utf8_lossy(line.as_bytes()), head.uri.path()))),
         method: clipped(head.method.as_str()),
         body_bytes: 0,
         status: 0,

@@ -7,7 +7,10 @@ use http::{HeaderMap, HeaderName, Method};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
-use crate::form;
+use crate::{
+    credentials::{is_proof_header, without_key},
+    form,
+};
 
 #[derive(Clone, Debug)]
 pub struct Inbound {
@@ -53,13 +56,13 @@ impl Inbound {
         self.headers.get(name).map(|line| String::from_utf8_lossy(line.as_bytes()))
     }
 
-    /// Every header line by its lower-case name, those left out that carry credentials or signatures.
+    /// Every header line by its lower-case name, those left out that carry secrets or signatures, without the key
+    /// of the URL.
     pub fn open_headers(&self) -> impl Iterator<Item = (String, String)> {
-        let is_open =
-            |name: &HeaderName| !CREDENTIALS.iter().any(|credential| name.as_str().contains(credential));
-        let lines = self.headers.iter().filter(move |(name, _)| is_open(name));
+        let lines = self.headers.iter().filter(|(name, _)| !is_proof_header(name.as_str()));
         lines.map(|(name, line)| {
-            (name.as_str().to_owned(), String::from_utf8_lossy(line.as_bytes()).into_owned())
+            let text = String::from_utf8_lossy(line.as_bytes());
+            (name.as_str().to_owned(), without_key(&text, &self.path))
         })
     }
 
@@ -82,9 +85,6 @@ impl Inbound {
         rfc3339(self.received_at)
     }
 }
-
-/// What the names of headers with credentials have in them.
-const CREDENTIALS: [&str; 4] = ["signature", "token", "authorization", "cookie"];
 
 /// RFC 3339 in UTC, for example `2026-11-22T10:00:00.123456Z`.
 pub fn rfc3339(at: OffsetDateTime) -> String {

@@ -65,6 +65,7 @@ impl Database {
     /// The server of `database_url`, or the host's own Postgres, started and accepting connections.
     pub async fn open(config: &Config, environment: &Environment) -> Result<Self> {
         if let Some(url) = &config.database_url {
+            check_url(url)?;
             // The error of the parser may quote the password.
             let options = PgConnectOptions::from_str(url).map_err(|_| {
                 anyhow::anyhow!(
@@ -164,6 +165,46 @@ pub fn disk_free(config: &Config) -> Option<u64> {
     let disk = nix::sys::statvfs::statvfs(&config.data_dir).ok()?;
     #[allow(clippy::useless_conversion, reason = "other systems have narrower numbers")]
     Some(u64::from(disk.blocks_available()) * u64::from(disk.fragment_size()))
+}
+
+/// What the driver knows; it would log the values of others, and a misspelt `password` is one.
+const PARAMETERS: [&str; 17] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+];
+
+/// Fails where a password that is not percent-encoded would be taken for other parts of the URL, which errors and log
+/// lines do name: it ends at the first `/`, `?` or `#`, and its rest brings the `@` along.
+fn check_url(url: &str) -> Result<()> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (_, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    anyhow::ensure!(
+        !rest.contains(['@', '#']),
+        "`database_url`: percent-encode `/`, `?`, `#` and `@` in user and password (`@` is %40), and `@` and `#` behind \
+         the host"
+    );
+    let query = rest.split_once('?').map_or("", |(_, query)| query);
+    for (name, _) in crate::form::text_pairs(query) {
+        if !PARAMETERS.contains(&name.as_str()) && !name.starts_with("options") {
+            tracing::warn!(name, "`database_url` has a parameter that is not known; it is ignored");
+        }
+    }
+    Ok(())
 }
 
 fn prepared(options: PgConnectOptions) -> PgConnectOptions {

@@ -69,6 +69,14 @@ pub async fn through(
     key: Option<String>,
 ) -> Again {
     let budget = Budget::new(budget::Limits::of(&host.config), Instant::now());
+    // It may have been kept before tokens were taken out.
+    let redacted = match target.policy().verify.body_without_token(request, &budget) {
+        Ok(body) => body.map(|body| Inbound { body, ..request.clone() }),
+        Err(exhausted) => {
+            return Again::Fails { cause: Outcome::MappingFailed, detail: exhausted.to_string() };
+        }
+    };
+    let request = redacted.as_ref().unwrap_or(request);
     let judged = match Coding::of(&request.headers).map_err(Refusal::media) {
         Ok(coding) => {
             let (triggers, limits) = (std::slice::from_ref(trigger), Limits::of(&host.config, &budget));

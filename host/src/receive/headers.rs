@@ -1,17 +1,18 @@
-//! Headers as they are kept: nowhere the key of the URL, and in the log nothing that may be a secret.
+//! Headers as the request log keeps them: without secrets, and without the key of the URL.
 
 use http::HeaderMap;
 
-use crate::{model::is_secret_header, policy::Policy};
+use crate::{
+    credentials::{HIDDEN, is_secret_header, without_key},
+    policy::Policy,
+};
 
 /// Of each header so many characters, and so many headers: a log is no archive.
 const CHARACTERS_MAX: usize = 500;
 const HEADERS_MAX: usize = 64;
-/// What stands for a value that is not shown.
-const HIDDEN: &str = "…";
 
-/// `[[name, value], …]` as JSON, for the request log. Hidden is whatever sounds like a secret, and, where the policy is
-/// known, the header in which its sender shows one.
+/// `[[name, value], …]` as JSON, for the request log. Hidden is every header whose name sounds like a secret, and, where
+/// the policy is known, the one in which its sender shows its token.
 pub(super) fn logged(headers: &HeaderMap, path: &str, policy: Option<&Policy>) -> String {
     let proof = policy.and_then(|policy| policy.verify.token_place());
     let shown = headers.iter().take(HEADERS_MAX).map(|(name, value)| {
@@ -20,31 +21,10 @@ pub(super) fn logged(headers: &HeaderMap, path: &str, policy: Option<&Policy>) -
         let value = if is_secret {
             HIDDEN.to_owned()
         } else {
-            without_key(value.as_bytes(), path).chars().take(CHARACTERS_MAX).collect()
+            let text = String::from_utf8_lossy(value.as_bytes());
+            without_key(&text, path).chars().take(CHARACTERS_MAX).collect()
         };
         (name, value)
     });
     serde_json::to_string(&shown.collect::<Vec<_>>()).unwrap_or_default()
-}
-
-/// The text of a header. Proxies repeat the URL in some (`X-Original-URI`, `Referer`), and its last part is the key.
-pub(super) fn without_key(value: &[u8], path: &str) -> String {
-    let text = String::from_utf8_lossy(value);
-    match key_of(path) {
-        "" => text.into_owned(),
-        key => text.replace(key, HIDDEN),
-    }
-}
-
-/// The key in the path of a webhook URL: its last part, whether or not a slash comes after it.
-fn key_of(path: &str) -> &str {
-    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
-}
-
-/// The path of a webhook URL without its key.
-pub(super) fn path_without_key(path: &str) -> String {
-    match key_of(path) {
-        "" => path.to_owned(),
-        key => path.replace(key, HIDDEN),
-    }
 }

@@ -109,5 +109,8 @@ async fn story(
     let fetched = wanted(target, request, public_url, budget)?.map(|_| private::CERTIFICATE);
     authenticate(target, request, public_url, fetched, &known, now, budget)?;
     let steps = &mut Steps::begin(Instant::now());
+    let redacted = policy.verify.body_without_token(request, budget).map_err(Refusal::exhausted)?;
+    let redacted = redacted.map(|body| Inbound { body, ..request.clone() });
+    let request = redacted.as_ref().unwrap_or(request);
     judge(target, request, coding, Limits::of(config, budget), steps).await.map(Ended::Judged)
 }

@@ -29,8 +29,9 @@ use uuid::Uuid;
 
 use super::error::{ApiError, Problem};
 use crate::{
+    credentials::{HIDDEN, is_secret_header},
     host::Host,
-    model::{Outcome, is_secret_header},
+    model::Outcome,
     pack::diagnostics::suggestion,
 };
 
@@ -94,7 +95,7 @@ fn moment(text: Option<&String>, name: &str) -> Result<Option<OffsetDateTime>, A
 fn by_name(headers: Vec<(String, String)>) -> BTreeMap<String, Vec<String>> {
     let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, line) in headers {
-        let line = if is_secret_header(&name) { "…".to_owned() } else { line };
+        let line = if is_secret_header(&name) { HIDDEN.to_owned() } else { line };
         names.entry(name).or_default().push(line);
     }
     names
