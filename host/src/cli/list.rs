@@ -177,10 +177,11 @@ fn show_triggers(answer: &Value) {
             text(&trigger["ref"]),
             text(&trigger["pack_version"]),
             state.to_owned(),
+            text(&trigger["protects"]),
             text(&trigger["webhook_url"]),
         ]
     };
-    output::table(&["TRIGGER", "PACK", "WEBHOOK", "URL"], list(answer).iter().map(row));
+    output::table(&["TRIGGER", "PACK", "WEBHOOK", "PROTECTS", "URL"], list(answer).iter().map(row));
 }
 
 pub(super) async fn events(setup: &Setup, args: EventsArgs) -> Result<ExitCode> {

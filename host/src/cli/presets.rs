@@ -6,9 +6,12 @@ use anyhow::{Result, bail};
 use serde_json::json;
 
 use super::{Output, output};
-use crate::pack::{
-    diagnostics::suggestion,
-    presets::{self, Preset},
+use crate::{
+    pack::{
+        diagnostics::suggestion,
+        presets::{self, Preset},
+    },
+    verify::protection::Protection,
 };
 
 #[derive(Debug, clap::Args)]
@@ -27,8 +30,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             output::line(&json!({ "data": rows }).to_string());
         }
         (None, Output::Text) => {
-            let row = |preset: &Preset| vec![preset.name.clone(), preset.title.clone(), preset.docs.clone()];
-            output::table(&["PRESET", "SENDER", "DOCUMENTATION"], presets::all().iter().map(row));
+            let row = |preset: &Preset| {
+                let protects = preset.protects().map_or("", Protection::word).to_owned();
+                vec![preset.name.clone(), preset.title.clone(), protects, preset.docs.clone()]
+            };
+            output::table(&["PRESET", "SENDER", "PROTECTS", "DOCUMENTATION"], presets::all().iter().map(row));
         }
         (Some(name), kind) => {
             let Some(preset) = presets::get(name) else {
@@ -51,6 +57,7 @@ fn as_json(preset: &Preset) -> serde_json::Value {
         "type": preset.kind,
         "notes": preset.notes,
         "duplicates": preset.duplicates,
+        "protects": preset.protects().map(Protection::word),
         "webhook": preset.webhook.to_json(),
     })
 }
@@ -65,6 +72,10 @@ fn show(preset: &Preset) {
     }
     if let Some(duplicates) = &preset.duplicates {
         output::line(&format!("# duplicates: {duplicates}"));
+    }
+    if let Some(protection) = preset.protects() {
+        let more = protection.warning().map_or_else(String::new, |warning| format!(": {warning}"));
+        output::line(&format!("# protected: {}{more}", protection.word()));
     }
     output::line("webhook:");
     // As it is written in the table of presets, comments and all.

@@ -4,9 +4,10 @@ use std::sync::{Arc, LazyLock};
 
 use super::{
     diagnostics::{Report, Source},
+    read_verify,
     yaml::{self, Node, Yaml},
 };
-use crate::config::Config;
+use crate::{config::Config, verify::protection::Protection};
 
 /// One sender.
 #[derive(Clone, Debug)]
@@ -23,6 +24,19 @@ pub struct Preset {
     pub duplicates: Option<String>,
     /// What a trigger's `webhook` starts from.
     pub webhook: Node,
+}
+
+/// Values for whatever a preset takes from `params`: what is signed does not depend on them.
+const PARAMS: &str = "{webhook_id: x, public_key: x, audience: x, email: x}";
+
+impl Preset {
+    /// What a request of this sender is protected by.
+    pub fn protects(&self) -> Option<Protection> {
+        let report = &mut Report::default();
+        let params = yaml::parse(&Source::new("params", PARAMS), &Config::default(), report)?;
+        let verify = read_verify::verify(self.webhook.get("verify")?, Some(&params), report)?;
+        Some(verify.protects())
+    }
 }
 
 /// What the file of presets is called where something points into it.
@@ -102,5 +116,31 @@ mod tests {
             let given = preset.key().is_some_and(|key| key != "sha256({body})" && key != "$.bt_signature");
             assert!(given || preset.duplicates.is_some(), "{}", preset.name);
         }
+    }
+
+    #[test]
+    fn what_a_sender_does_not_sign_is_no_secret() {
+        let weak = |preset: &Preset| {
+            let protection = preset.protects().unwrap();
+            (protection != Protection::Body).then(|| (preset.name.clone(), protection.word()))
+        };
+        let weak: Vec<_> = all().iter().filter_map(weak).collect();
+        let weak: Vec<(&str, &str)> = weak.iter().map(|(name, word)| (name.as_str(), *word)).collect();
+        assert_eq!(
+            weak,
+            [
+                ("gitlab", "token only"),
+                ("paypal", "checksum of the body"),
+                ("braintree", "parts of the body"),
+                ("adyen", "parts of the body"),
+                ("telegram", "token only"),
+                ("mailgun", "no payload"),
+                ("sns", "parts of the body"),
+                ("pubsub-push", "token only"),
+                ("figma", "token only"),
+                ("msgraph", "token only"),
+                ("okta", "token only"),
+            ]
+        );
     }
 }

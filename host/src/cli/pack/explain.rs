@@ -7,6 +7,7 @@ use crate::{
     matching::{Condition, Line},
     pack::{Pack, Trigger, cases::Case},
     policy::{Idempotency, KeySource, OnInvalid, Policy},
+    selector::Selector,
     verify::{
         Declared, Scheme, UrlForms, Verify,
         digest::{Encoding, Hash, KeyDecoding},
@@ -29,7 +30,7 @@ pub(super) fn explain(pack: &Pack, cases: &[Case]) {
 
 fn one(reference: &str, policy: &Policy, more: &[String], cases: &[Case]) {
     output::line(&format!("\n{reference}: a POST to its URL, and"));
-    let demands = [of_verify(policy), of_policy(policy)].concat();
+    let demands = [of_verify(policy), of_policy(policy), weaknesses(policy)].concat();
     for demand in demands.iter().chain(more) {
         output::line(&format!("  - {demand}"));
     }
@@ -76,18 +77,48 @@ fn of_policy(policy: &Policy) -> Vec<String> {
     if let Some(limit) = policy.rate_limit {
         told.push(format!("at most {} authentic requests in {} s", limit.requests, limit.window_seconds));
     }
-    if let Some(Idempotency { key, window, required }) = &policy.idempotency {
+    if let Some(Idempotency { key, event_key, window, required }) = &policy.idempotency {
         let key = match key {
-            KeySource::Select(selector) => format!("`{selector}`"),
-            KeySource::BodyDigest => "body".to_owned(),
+            KeySource::Select(selector) => Some(format!("`{selector}`")),
+            KeySource::BodyDigest => Some("body".to_owned()),
+            KeySource::Nothing => None,
         };
         let hours = window.as_secs() / 3600;
-        told.push(format!(
-            "a second one of the same {key} within {hours} h is answered like the first, and not stored"
-        ));
-        if *required {
-            told.push(format!("one without {key} is refused"));
+        if let Some(key) = &key {
+            told.push(format!(
+                "a second one of the same {key} within {hours} h is answered like the first, and not stored"
+            ));
         }
+        if let Some(selector) = event_key {
+            told.push(format!("an event with the same `{selector}` within {hours} h is not stored again"));
+        }
+        if *required {
+            let keys = key.into_iter().chain(event_key.as_ref().map(|selector| format!("`{selector}`")));
+            told.push(format!("one without {} is refused", keys.collect::<Vec<_>>().join(" and ")));
+        }
+    }
+    told
+}
+
+/// What that does not protect from.
+fn weaknesses(policy: &Policy) -> Vec<String> {
+    let protection = policy.verify.protects();
+    let mut told = vec![format!("protected: {}", protection.word())];
+    told.extend(protection.warning().map(str::to_owned));
+    if !policy.verify.signs_body() {
+        return told;
+    }
+    if !policy.verify.checks_time() {
+        told.push(
+            "no signed time is checked: a request that was signed once can be sent again later".to_owned(),
+        );
+    }
+    if let Some(Idempotency { key: KeySource::Select(Selector::Header(name)), .. }) = &policy.idempotency
+        && !policy.verify.signs_header(name)
+    {
+        told.push(format!(
+            "`header:{name}` is not signed: a request that is sent again with another value there is another delivery"
+        ));
     }
     told
 }
@@ -172,8 +203,14 @@ fn signed(how: &str, signing: &Signing) -> String {
         place(&rule.place),
         written(rule.encoding)
     );
-    if let Some(prefix) = &rule.prefix {
-        text += &format!(" behind `{prefix}`");
+    match rule.prefixes.as_slice() {
+        [] => {}
+        [prefix, others @ ..] => {
+            text += &format!(" behind `{prefix}`");
+            for other in others {
+                text += &if other.is_empty() { " or nothing".to_owned() } else { format!(" or `{other}`") };
+            }
+        }
     }
     if let Some(split) = &rule.split {
         text += &format!("; several may stand there, separated by `{split}`");
@@ -211,6 +248,13 @@ fn place(place: &Place) -> String {
         Place::Query(name) => format!("the query parameter {name}"),
         Place::Json(path) => format!("the body's {}", path.text()),
         Place::Form(name) => format!("the form's field {name}"),
+        Place::FormJson(member) => {
+            format!("{} of the JSON in the form's field {}", member.path.text(), member.field)
+        }
+        Place::Headers(names) => {
+            let names: Vec<_> = names.iter().map(HeaderName::as_str).collect();
+            format!("the header {}", names.join(" or "))
+        }
     }
 }
 
@@ -298,7 +342,7 @@ fn signature_lines(hmac: &Hmac, lines: &mut Vec<String>, headers: &mut Vec<(Stri
         Encoding::Base64Url => "base64 -w0 | tr '+/' '-_'",
     };
     lines.push(format!("signature=$(printf %s {signed} | openssl dgst -{digest} -mac HMAC -macopt hexkey:$key -binary | {written})"));
-    let mut value = format!("{}$signature", signing.signature.prefix.as_deref().unwrap_or_default());
+    let mut value = format!("{}$signature", signing.signature.prefixes.first().map_or("", String::as_str));
     if let (Some(TimestampPlace::Entry(prefix)), Some(split)) = (time, &signing.signature.split) {
         value = format!("{prefix}$timestamp{split}{value}");
     }

@@ -13,6 +13,7 @@ use crate::{
     mapping::Mapping,
     pack,
     registry::Registry,
+    verify::protection::Protection,
     wasm,
     web::{
         auth::{Caller, Read, Who},
@@ -29,6 +30,9 @@ pub(in crate::web) struct Trigger {
     pack_ref: String,
     pack_version: String,
     description: Option<String>,
+    /// What a request that is accepted is protected by, at the weakest of the URLs that lead here: `secret URL only`,
+    /// `token only`, `no payload`, `checksum of the body`, `parts of the body` or `body`.
+    protects: &'static str,
     webhook_enabled: bool,
     /// Null when it is disabled, and for tokens with the scope `read`.
     webhook_url: Option<String>,
@@ -85,6 +89,10 @@ pub(in crate::web) async fn get(
 impl Trigger {
     fn of(host: &Host, registry: &Registry, who: &Who, trigger: &pack::Trigger) -> Self {
         let endpoints = registry.endpoints_of(&trigger.reference);
+        let by_pack = registry.pack(&trigger.pack_ref);
+        let by_pack = by_pack.filter(|pack| !registry.endpoints_of(&pack.reference).is_empty());
+        let own = (!endpoints.is_empty() || by_pack.is_none()).then(|| trigger.policy.verify.protects());
+        let protects = own.into_iter().chain(by_pack.map(|pack| pack.policy.verify.protects())).min();
         let key = endpoints.iter().find_map(|endpoint| webhooks::key_of(endpoint, who));
         Self {
             r#ref: trigger.reference.clone(),
@@ -92,6 +100,7 @@ impl Trigger {
             pack_ref: trigger.pack_ref.clone(),
             pack_version: trigger.pack_version.clone(),
             description: trigger.description.clone(),
+            protects: protects.unwrap_or(Protection::Url).word(),
             webhook_enabled: !endpoints.is_empty(),
             webhook_url: key.map(|key| host.webhook_url(&key)),
             mapper: match &trigger.mapping {
