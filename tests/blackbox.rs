@@ -48,6 +48,8 @@ mod event_stream;
 mod explain;
 #[path = "blackbox/fetched_keys.rs"]
 mod fetched_keys;
+#[path = "blackbox/generic_preset.rs"]
+mod generic_preset;
 #[path = "blackbox/handshake.rs"]
 mod handshake;
 #[path = "blackbox/handshake_senders.rs"]
@@ -96,6 +98,8 @@ mod readme;
 mod replays_and_deletions;
 #[path = "blackbox/retention.rs"]
 mod retention;
+#[path = "blackbox/redaction.rs"]
+mod redaction;
 #[path = "blackbox/remap.rs"]
 mod remap;
 #[path = "blackbox/rooms.rs"]
@@ -108,6 +112,8 @@ mod secrets;
 mod selector_attacks;
 #[path = "blackbox/several_hosts.rs"]
 mod several_hosts;
+#[path = "blackbox/signed_readings.rs"]
+mod signed_readings;
 #[path = "blackbox/spine.rs"]
 mod spine;
 #[path = "blackbox/stats.rs"]

@@ -119,10 +119,10 @@ async fn an_override_is_checked_like_a_pack_and_changes_nothing_when_it_is_wrong
 #[tokio::test]
 async fn an_override_that_no_longer_fits_its_pack_lets_nobody_through() {
     let host = one().await;
-    patch(&host, json!({"keep_headers": ["X-Token"]})).await;
+    patch(&host, json!({"keep_headers": ["X-Proof"]})).await;
     assert_eq!(host.send("one.any", "{}").await.status, 200);
     // Now that header holds the sender's secret, which is never kept.
-    becomes(&host, &TRIGGER.replace("verify: none", "verify: {token: {header: x-token}}, secrets: [secret]"))
+    becomes(&host, &TRIGGER.replace("verify: none", "verify: {token: {header: x-proof}}, secrets: [secret]"))
         .await;
     let answer = host.send("one.any", "{}").await;
     assert_eq!(answer.status, 503);

@@ -84,7 +84,7 @@ async fn a_token_in_the_body_is_taken_out_of_what_is_kept() {
     ] {
         let host = host(&webhook, "").await;
         let answer = send(&host, "", &[header], &accepted).await;
-        assert_eq!(answer.status, 200, "{webhook}: {}", answer.text);
+        assert!(answer.status < 300, "{webhook}: {}", answer.text);
         assert_eq!(host.events().await, [("s.t".to_owned(), expected.to_owned())], "{webhook}");
         assert_eq!(send(&host, "", &[header], &broken).await.status, 202, "{webhook}");
         assert_eq!(host.count("select count(*) from hookpack.kept_request").await, 1);

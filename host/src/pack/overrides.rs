@@ -30,7 +30,7 @@ pub fn apply<'a>(pack: &Arc<Pack>, of: impl Fn(&str) -> Option<&'a str>) -> Over
     let mut own = (**pack).clone();
     let mut policy = (*own.policy).clone();
     if let Some(text) = of(&pack.reference) {
-        match read(text, None, &pack.declared) {
+        match read(text, &pack.reference, None, &pack.declared) {
             Ok(wanted) => policy = wanted,
             Err(report) => faults.push((pack.reference.clone(), report)),
         }
@@ -38,7 +38,7 @@ pub fn apply<'a>(pack: &Arc<Pack>, of: impl Fn(&str) -> Option<&'a str>) -> Over
     let with_override = |trigger: &Arc<Trigger>| {
         let mut trigger = (**trigger).clone();
         if let Some(text) = of(&trigger.reference) {
-            match read(text, Some(&trigger.declared), &pack.declared) {
+            match read(text, &trigger.reference, Some(&trigger.declared), &pack.declared) {
                 Ok(wanted) => trigger.policy = Arc::new(wanted),
                 Err(report) => faults.push((trigger.reference.clone(), report)),
             }
@@ -59,7 +59,8 @@ pub fn is_key(key: &str) -> bool {
 
 /// Whether a trigger (or, without one, the pack's own endpoint) could run with this override.
 pub fn check(text: &str, trigger: Option<&Trigger>, pack: &Pack) -> Result<(), Report> {
-    read(text, trigger.map(|trigger| &trigger.declared), &pack.declared).map(drop)
+    let owner_ref = trigger.map_or(&pack.reference, |trigger| &trigger.reference);
+    read(text, owner_ref, trigger.map(|trigger| &trigger.declared), &pack.declared).map(drop)
 }
 
 /// Where every value comes from; without the override, `None`, what the pack says by itself.
@@ -84,12 +85,12 @@ pub fn declared(keys: &Map<String, Value>, trigger: Option<&Trigger>, pack: &Pac
     keys.keys().map(own).collect()
 }
 
-fn read(text: &str, trigger: Option<&Declared>, pack: &Declared) -> Result<Policy, Report> {
+fn read(text: &str, owner_ref: &str, trigger: Option<&Declared>, pack: &Declared) -> Result<Policy, Report> {
     let mut report = Report::default();
     let policy = node(text, &mut report).and_then(|operator| {
         let layers = (trigger.and_then(|own| own.webhook.as_deref()), pack.webhook.as_deref());
         let start = trigger.map_or(&pack.start, |own| &own.start);
-        read_policy::of_operator(&operator, layers.0, layers.1, start, &mut report)
+        read_policy::of_operator(owner_ref, &operator, layers.0, layers.1, start, &mut report)
     });
     match policy {
         Some(policy) if report.faults.is_empty() => Ok(policy),

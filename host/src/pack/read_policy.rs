@@ -14,16 +14,16 @@ use super::{
 };
 use crate::{
     config::RateLimit,
+    credentials::is_secret_header,
     policy::{DEFAULT_WINDOW, Idempotency, KeySource, OnInvalid, Policy, Respond},
     selector::Selector,
     verify::{
         Verify,
         handshake::{Handshake, Proof},
-        signature,
     },
 };
 
-pub(super) const KEYS: [&str; 13] = [
+pub(super) const KEYS: [&str; 14] = [
     "enabled",
     "payload_size_limit_kb",
     "ip_allowlist",
@@ -33,6 +33,7 @@ pub(super) const KEYS: [&str; 13] = [
     "secrets",
     "params",
     "keep_headers",
+    "json_fields",
     "on_invalid",
     "idempotency",
     "respond",
@@ -48,7 +49,7 @@ pub(super) fn of_trigger(
     at: &Place,
     report: &mut Report,
 ) -> Option<Policy> {
-    policy([None, trigger, pack], true, at, report)
+    policy([None, trigger, pack], None, true, at, report)
 }
 
 /// Reads what a pack's own endpoint demands. Without one, what its triggers inherit need not be complete.
@@ -58,18 +59,20 @@ pub(super) fn of_pack(
     at: &Place,
     report: &mut Report,
 ) -> Option<Policy> {
-    policy([None, None, pack], endpoint_enabled, at, report)
+    policy([None, None, pack], None, endpoint_enabled, at, report)
 }
 
-/// The same with what an operator wants on top; `trigger` is none for a pack's own endpoint.
+/// The same with what an operator wants on top; `trigger` is none for a pack's own endpoint, whose `owner_ref` is the
+/// pack's.
 pub(super) fn of_operator(
+    owner_ref: &str,
     operator: &Node,
     trigger: Option<&Node>,
     pack: Option<&Node>,
     at: &Place,
     report: &mut Report,
 ) -> Option<Policy> {
-    policy([Some(operator), trigger, pack], true, at, report)
+    policy([Some(operator), trigger, pack], Some(owner_ref), true, at, report)
 }
 
 /// Which layer a key's value comes from: `operator`, `pack`, `preset` or `default`; and the value as it is written.
@@ -77,24 +80,42 @@ pub(super) fn source_of(
     key: &str,
     [operator, trigger, pack]: [Option<&Node>; 3],
 ) -> (&'static str, Option<Node>) {
-    let named = [("operator", operator), ("pack", trigger), ("pack", pack)];
     let own = |(word, layer): (&'static str, Option<&Node>)| Some((word, Some(layer?.get(key)?.clone())));
-    let preset = || {
-        let name = [operator, trigger, pack].into_iter().flatten().find_map(|layer| layer.get("preset"))?;
+    let of_preset = |layers: &[Option<&Node>]| {
+        let name = layers.iter().flatten().find_map(|layer| layer.get("preset"))?;
         Some(("preset", Some(presets::get(name.as_str()?)?.webhook.get(key)?.clone())))
     };
-    named.into_iter().find_map(own).or_else(preset).unwrap_or(("default", None))
+    own(("operator", operator))
+        .or_else(|| of_preset(&[operator]))
+        .or_else(|| [("pack", trigger), ("pack", pack)].into_iter().find_map(own))
+        .or_else(|| of_preset(&[operator, trigger, pack]))
+        .unwrap_or(("default", None))
 }
 
+/// The secret that a trigger or pack gets where an operator's preset wants one and none is named: its ref with `_` for
+/// the dot, which is a name that belongs to its pack. `None` where that is too long for a name.
+pub(super) fn secret_of(owner_ref: &str) -> Option<String> {
+    Some(owner_ref.replace('.', "_")).filter(|name| is_name(name))
+}
+
+/// `operated`: whose override it is, where there is one.
 fn policy(
     [operator, trigger, pack]: [Option<&Node>; 3],
+    operated: Option<&str>,
     in_use: bool,
     at: &Place,
     report: &mut Report,
 ) -> Option<Policy> {
     let own = merged(at, [operator, trigger, pack]);
     let preset = own.get("preset").and_then(|node| preset(node, report));
-    let node = merged(at, [operator, trigger, pack, preset.map(|preset| &preset.webhook)]);
+    // What an operator names stands above all that the pack says; a pack's own preset below it.
+    let is_operators = operator.is_some_and(|own| own.get("preset").is_some());
+    let preset_layer = preset.map(|preset| &preset.webhook);
+    let node = if is_operators {
+        merged(at, [operator, preset_layer, trigger, pack])
+    } else {
+        merged(at, [operator, trigger, pack, preset_layer])
+    };
     if let Yaml::Bool(_) = node.value {
         let help = "write `webhook: {enabled: true}`".to_owned();
         report.fault(&node.at, "`webhook` must be a mapping, this is a boolean", help);
@@ -107,7 +128,13 @@ fn policy(
         Some(node) => read_verify::verify(node, table.get("params"), report),
         None => Some(Verify::Nothing),
     };
-    let secrets = table.get("secrets").map_or(Some(Vec::new()), |node| secrets(node, report));
+    let unnamed = || match &verify {
+        Some(verify) if is_operators && verify.needs_secret() => {
+            operated.and_then(secret_of).into_iter().collect()
+        }
+        _ => Vec::new(),
+    };
+    let secrets = table.get("secrets").map_or_else(|| Some(unnamed()), |node| secrets(node, report));
     let enabled = table.get("enabled").map_or(Some(false), |node| read::boolean(node, "`enabled`", report));
     let preset_is_known = preset.is_some() || own.get("preset").is_none();
     if let (Some(verify), Some(secrets)) = (&verify, &secrets)
@@ -123,13 +150,14 @@ fn policy(
     let rate_limit = table.get("rate_limit").map_or(Some(None), |node| rate_limit(node, report).map(Some));
     let keep_headers = table.get("keep_headers").map_or(Some(Vec::new()), |node| keep_headers(node, report));
     if let (Some(names), Some(verify)) = (&keep_headers, &verify)
-        && let Some(signature::Place::Header(token)) = verify.token_place()
-        && names.contains(token)
+        && let Some(token) = verify.token_place()
+        && let Some(name) = names.iter().find(|name| token.is_header(name.as_str()))
         && let Some(node) = table.get("keep_headers")
     {
         let help = "take it away".to_owned();
-        report.fault(&node.at, format!("`{token}` is the sender's secret, and is never kept"), help);
+        report.fault(&node.at, format!("`{name}` is the sender's secret, and is never kept"), help);
     }
+    let json_fields = table.get("json_fields").map_or(Some(Vec::new()), |node| json_fields(node, report));
     let on_invalid = table.get("on_invalid").map_or(Some(OnInvalid::Reject), |node| {
         Some(match read::word(node, "value of `on_invalid`", &["reject", "quarantine"], report)? {
             "quarantine" => OnInvalid::Quarantine,
@@ -173,6 +201,7 @@ fn policy(
         verify: verify?,
         secrets: secrets?,
         keep_headers: keep_headers?,
+        json_fields: json_fields?,
         on_invalid: on_invalid?,
         idempotency: idempotency?,
         respond: respond?,
@@ -335,10 +364,10 @@ fn rate_limit(node: &Node, report: &mut Report) -> Option<RateLimit> {
 fn keep_headers(node: &Node, report: &mut Report) -> Option<Vec<http::HeaderName>> {
     let header = |item: &Node, report: &mut Report| {
         let name = read::header(item, "`keep_headers`", report)?;
-        if ["authorization", "cookie", "proxy-authorization"].contains(&name.as_str()) {
+        if is_secret_header(name.as_str()) {
             report.fault(
                 &item.at,
-                format!("`{name}` carries credentials and is never kept"),
+                format!("`{name}` sounds as if it carried a secret, and is never kept"),
                 "take it away".to_owned(),
             );
             return None;
@@ -348,9 +377,24 @@ fn keep_headers(node: &Node, report: &mut Report) -> Option<Vec<http::HeaderName
     every(read::list(node, "`keep_headers`", report)?, report, header)
 }
 
+fn json_fields(node: &Node, report: &mut Report) -> Option<Vec<String>> {
+    let field =
+        |item: &Node, report: &mut Report| read::string(item, "`json_fields`", report).map(str::to_owned);
+    every(read::list(node, "`json_fields`", report)?, report, field)
+}
+
 fn idempotency(node: &Node, report: &mut Report) -> Option<Idempotency> {
-    let table = Table::read(node, "`idempotency`", &["key", "window_hours", "required"], report)?;
-    let key = table.require("key", report).and_then(|node| {
+    let table =
+        Table::read(node, "`idempotency`", &["key", "event_key", "window_hours", "required"], report)?;
+    let event_key = match table.get("event_key") {
+        Some(node) => Some(event_key(node, report)?),
+        None => None,
+    };
+    let written = match (table.get("key"), &event_key) {
+        (None, Some(_)) => None,
+        _ => Some(table.require("key", report)?),
+    };
+    let key = written.map_or(Some(KeySource::Nothing), |node| {
         if node.as_str() == Some("sha256({body})") {
             return Some(KeySource::BodyDigest);
         }
@@ -368,7 +412,20 @@ fn idempotency(node: &Node, report: &mut Report) -> Option<Idempotency> {
     });
     let required =
         table.get("required").map_or(Some(false), |node| read::boolean(node, "`required`", report));
-    Some(Idempotency { key: key?, window: window?, required: required? })
+    Some(Idempotency { key: key?, event_key, window: window?, required: required? })
+}
+
+/// A path into each event's own payload.
+fn event_key(node: &Node, report: &mut Report) -> Option<Selector> {
+    let help = "name the member that tells events apart: `$.id`";
+    let selector = read::parsed(node, "`event_key`", help, report, Selector::parse)?;
+    let is_of_event = matches!(selector, Selector::Json(_) | Selector::Attribute(_));
+    if !is_of_event || !selector.is_singular() {
+        let message = "`event_key` is one value of each event's payload";
+        report.fault(&node.at, message, help.to_owned());
+        return None;
+    }
+    Some(selector)
 }
 
 fn respond(node: &Node, report: &mut Report) -> Option<Respond> {

@@ -77,9 +77,11 @@ pub enum Encoding {
     Base64Url,
 }
 
-/// Padding is decoded when it is there and not missed when it isn't: senders differ.
-const LENIENT: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+/// Padding is decoded when it is there and not missed when it isn't, and bits after the last whole byte are passed over:
+/// so do the senders' own libraries (Node's `Buffer`, Python's `base64`), and secrets are handed out that need it.
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const BASE64_URL: GeneralPurpose =
     GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT.with_encode_padding(false));

@@ -6,7 +6,7 @@ import { NOW } from "./lib.mjs";
 console.debug = console.warn = console.error = () => {}; // the SDKs' own chatter; our failures are thrown
 mock.timers.enable({ apis: ["Date"], now: NOW * 1000 });
 try {
-  for (const group of process.argv[2]?.split(",") ?? ["body", "timestamped", "url", "members", "keys", "jwt"]) {
+  for (const group of process.argv[2]?.split(",") ?? ["generic", "body", "timestamped", "url", "members", "keys", "jwt"]) {
     await (await import(`./senders/${group}.mjs`)).all();
   }
 } catch (error) {
