@@ -38,6 +38,8 @@ mod dry_run;
 mod embedded;
 #[path = "blackbox/embedded_rights.rs"]
 mod embedded_rights;
+#[path = "blackbox/evaluation.rs"]
+mod evaluation;
 #[path = "blackbox/event_key_faults.rs"]
 mod event_key_faults;
 #[path = "blackbox/event_keys.rs"]

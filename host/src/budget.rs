@@ -44,6 +44,9 @@ pub enum Exhausted {
     /// In milliseconds. The machine may have been busy: the same request can succeed later.
     #[error("evaluation_ms ({0}) was reached")]
     Time(u64),
+    /// Of the stack: a schema that refers to itself, and a payload as deep.
+    #[error("the payload is nested too deeply for its schema")]
+    Depth,
 }
 
 /// The clock is read once for so many steps.
@@ -102,6 +105,43 @@ impl Budget {
             return Err(Exhausted::Time(limit));
         }
         Ok(())
+    }
+
+    /// For what counts its steps itself.
+    pub fn steps_left(&self) -> u64 {
+        self.limits.steps_max.saturating_sub(self.steps.load(Relaxed))
+    }
+
+    /// For what counts its bytes itself.
+    pub fn bytes_left(&self) -> u64 {
+        self.limits.bytes_max.saturating_sub(self.bytes.load(Relaxed))
+    }
+
+    /// For what reads the clock itself, in a timed section.
+    pub fn time_left(&self) -> Duration {
+        self.limits.time.saturating_sub(Duration::from_nanos(self.taken()))
+    }
+
+    /// What to say when a part of the steps was not enough.
+    pub fn too_few_steps(&self) -> Exhausted {
+        Exhausted::Steps(self.limits.steps_max)
+    }
+
+    /// Uses up what bytes are left.
+    pub fn end_bytes(&self) -> Exhausted {
+        self.bytes.store(u64::MAX, Relaxed);
+        Exhausted::Bytes(self.limits.bytes_max)
+    }
+
+    /// Uses up what time is left.
+    pub fn end_time(&self) -> Exhausted {
+        self.spent.store(u64::MAX, Relaxed);
+        Exhausted::Time(u64::try_from(self.limits.time.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn taken(&self) -> u64 {
+        let running = self.since_creation().saturating_sub(self.since.load(Relaxed));
+        self.spent.load(Relaxed).saturating_add(running)
     }
 
     /// Counts time until the guard is dropped. A section inside another one counts once.

@@ -176,6 +176,12 @@ pub struct Config {
     pub yaml_nodes_max: usize,
     /// Size of one compiled regular expression, in bytes; then the pack is refused.
     pub regex_bytes_max: usize,
+    /// Size of a pack's `pattern`s together, in states of their automata (about their characters, repetitions counted);
+    /// then the pack is refused.
+    pub pack_pattern_states_max: usize,
+    /// Schemas that all schemas of a pack reach together, those behind references counted each time; then the pack is
+    /// refused.
+    pub pack_schema_nodes_max: usize,
     /// Fields of a form; then the sender gets 400.
     pub form_fields_max: usize,
     /// Events that one delivery may become; then its mapping fails. Also payloads of a batch; then the sender gets 413.
@@ -307,6 +313,8 @@ impl Default for Config {
             yaml_depth_max: 64,
             yaml_nodes_max: 50_000,
             regex_bytes_max: 1 << 20,
+            pack_pattern_states_max: 200_000,
+            pack_schema_nodes_max: 500_000,
             form_fields_max: 1000,
             events_per_delivery_max: 5000,
             event_bytes_max: 32 << 20,

@@ -45,6 +45,10 @@ pub mod wasm;
 pub mod matching;
 /// JSON Schema (jsonschema).
 pub mod schema;
+/// Text made safe for terminals.
+pub mod printable;
+/// What libraries may spend on a thread.
+pub mod meter;
 /// From bytes to one JSON document.
 pub mod decode;
 /// Signatures, one file a scheme.

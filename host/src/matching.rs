@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use crate::{
-    budget::Exhausted,
+    budget::{Budget, Exhausted},
     number,
     schema::Schema,
     selector::{Selected, Selector, Subject},
@@ -44,20 +44,27 @@ impl Match {
 
 impl Line {
     fn holds(&self, subject: Subject<'_>) -> Result<bool, Exhausted> {
-        Ok(match self.selector.select(subject)? {
-            Selected::Nothing => false,
-            Selected::One(value) => self.condition.holds(&value),
-            Selected::Many(values) => values.into_iter().any(|value| self.condition.holds(value)),
-        })
+        match self.selector.select(subject)? {
+            Selected::Nothing => Ok(false),
+            Selected::One(value) => self.condition.holds(&value, subject.budget),
+            Selected::Many(values) => {
+                for value in values {
+                    if self.condition.holds(value, subject.budget)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+        }
     }
 }
 
 impl Condition {
-    fn holds(&self, value: &Value) -> bool {
+    fn holds(&self, value: &Value, budget: &Budget) -> Result<bool, Exhausted> {
         match self {
-            Self::Equals(expected) => equal(expected, value),
-            Self::AnyOf(expected) => expected.iter().any(|expected| equal(expected, value)),
-            Self::Satisfies(schema) => schema.accepts(value),
+            Self::Equals(expected) => Ok(equal(expected, value)),
+            Self::AnyOf(expected) => Ok(expected.iter().any(|expected| equal(expected, value))),
+            Self::Satisfies(schema) => schema.accepts(value, budget),
         }
     }
 }

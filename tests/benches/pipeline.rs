@@ -100,7 +100,7 @@ fn steps(criterion: &mut Criterion, case: &Case, push: &Trigger, template: &Trig
         push.policy.verify.check(&Seen::new(request, PUBLIC_URL, &Budget::default()), &secrets, NOW).unwrap();
     });
     measure(criterion, "decode", case, || coding.decode(request, limits).unwrap());
-    measure(criterion, "schema", case, || push.schema.check(&payload.value).unwrap());
+    measure(criterion, "schema", case, || push.schema.check(&payload.value, &Budget::default()).unwrap());
     for (name, trigger) in [("map/fields", push), ("map/template", template)] {
         measure(criterion, name, case, || {
             let (trigger_ref, verify) = (trigger.reference.as_str(), &trigger.policy.verify);

@@ -26,9 +26,17 @@ fn acme() -> TempDir {
 }
 
 fn hookpack(folder: &Path, arguments: &[&str]) -> Value {
+    hookpack_with(folder, arguments, &[])
+}
+
+fn hookpack_with(folder: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Value {
     let began = Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_hookpack"));
-    command.args(arguments).args(["acme", "--output", "json"]).current_dir(folder);
+    command
+        .envs(settings.iter().copied())
+        .args(arguments)
+        .args(["acme", "--output", "json"])
+        .current_dir(folder);
     let output = command.output().unwrap();
     assert!(began.elapsed() < Duration::from_secs(20), "{arguments:?} took {:?}", began.elapsed());
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
@@ -36,7 +44,11 @@ fn hookpack(folder: &Path, arguments: &[&str]) -> Value {
 
 /// The faults of the pack as `file: message`.
 fn faults(folder: &Path) -> Vec<String> {
-    let report = hookpack(folder, &["pack", "check"]);
+    faults_with(folder, &[])
+}
+
+fn faults_with(folder: &Path, settings: &[(&str, &str)]) -> Vec<String> {
+    let report = hookpack_with(folder, &["pack", "check"], settings);
     let told = |fault: &Value| {
         format!("{}: {}", fault["file"].as_str().unwrap(), fault["message"].as_str().unwrap())
     };
@@ -214,7 +226,7 @@ fn yaml_and_schemas_that_grow_without_end_are_refused() {
         ),
         (
             format!("{TRIGGER}payload_schema:\n  $ref: \"#/$defs/a0\"\n  $defs:\n{chain}    a10000: true\n"),
-            "checking one value against this schema takes more than 50000 steps (yaml_nodes_max)",
+            "this schema leads through more than 256 references, one after the other",
         ),
         (
             format!("{TRIGGER}payload_schema: {{pattern: \"((a{{1000}}){{1000}}){{1000}}\"}}"),
@@ -231,6 +243,108 @@ fn yaml_and_schemas_that_grow_without_end_are_refused() {
         let told = faults(folder.path());
         assert!(told.len() == 1 && told[0].ends_with(expected), "{expected}: {told:?}");
     }
+}
+
+/// Thirty definitions that each refer twice to the next, however the reference is written: 2^30 steps.
+#[test]
+fn a_chain_of_references_that_doubles_is_refused_in_each_spelling() {
+    type Write = fn(usize) -> String;
+    let schema = |dialect: &str, defs: &str, marked: Write, reference: Write| {
+        let definitions: String = (0..30).fold(String::new(), |text, level| {
+            let next = reference(level + 1);
+            format!("{text}    \"a/{level}\": {{{} allOf: [{{{next}}}, {{{next}}}]}}\n", marked(level))
+        });
+        let last = format!("    \"a/30\": {{{} type: object}}\n", marked(30));
+        let entry = reference(0);
+        format!("$schema: {dialect}\nallOf: [{{{entry}}}]\n{defs}:\n{definitions}{last}")
+    };
+    let unmarked: Write = |_| String::new();
+    let (new, middle, seven, four) = (
+        "https://json-schema.org/draft/2020-12/schema",
+        "https://json-schema.org/draft/2019-09/schema",
+        "http://json-schema.org/draft-07/schema#",
+        "http://json-schema.org/draft-04/schema#",
+    );
+    let table: [(&str, String); 9] = [
+        ("pointer", schema(new, "$defs", unmarked, |n| format!("$ref: \"#/$defs/a~1{n}\""))),
+        ("percent", schema(new, "$defs", unmarked, |n| format!("$ref: \"#/%24defs/%61~1{n}\""))),
+        ("file", schema(new, "$defs", unmarked, |n| format!("$ref: \"chain.yaml#/$defs/a~1{n}\""))),
+        ("anchor", schema(new, "$defs", |n| format!("$anchor: x{n},"), |n| format!("$ref: \"#x{n}\""))),
+        (
+            "dynamic",
+            schema(new, "$defs", |n| format!("$dynamicAnchor: x{n},"), |n| format!("$dynamicRef: \"#x{n}\"")),
+        ),
+        (
+            "dynamic by pointer",
+            schema(new, "$defs", unmarked, |n| format!("$dynamicRef: \"#/$defs/a~1{n}\"")),
+        ),
+        ("2019-09", schema(middle, "$defs", |n| format!("$anchor: x{n},"), |n| format!("$ref: \"#x{n}\""))),
+        ("draft 7", schema(seven, "definitions", unmarked, |n| format!("$ref: \"#/definitions/a~1{n}\""))),
+        ("draft 4", schema(four, "definitions", unmarked, |n| format!("$ref: \"#/definitions/a~1{n}\""))),
+    ];
+    let expected = "checking one value against this schema takes more than 50000 steps (yaml_nodes_max)";
+    for (what, text) in table {
+        let folder = acme();
+        let pack = folder.path().join("acme");
+        write(&pack.join("schemas/chain.yaml"), &text);
+        let trigger = format!("{TRIGGER}payload_schema: {{$ref: ../schemas/chain.yaml}}\n");
+        write(&pack.join("triggers/order.yaml"), &trigger);
+        let told = faults(folder.path());
+        assert_eq!(
+            told.first().map(String::as_str),
+            Some(&*format!("acme/schemas/chain.yaml: {expected}")),
+            "{what}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn a_schema_that_refers_to_itself_below_a_member_is_fine() {
+    let folder = acme();
+    let tree = "$dynamicAnchor: node\ntype: object\nproperties:\n  children: {type: array, items: {$dynamicRef: \"#node\"}}
+  next: {$ref: \"#\"}\n  either: {anyOf: [{$ref: \"#/$defs/leaf\"}, {$ref: tree.yaml}]}\n$defs: {leaf: {type: string}}\n";
+    write(&folder.path().join("acme/schemas/tree.yaml"), tree);
+    let trigger = format!("{TRIGGER}payload_schema: {{$ref: ../schemas/tree.yaml}}\n");
+    write(&folder.path().join("acme/triggers/order.yaml"), &trigger);
+    assert_eq!(faults(folder.path()), [""; 0]);
+}
+
+#[test]
+fn every_pattern_that_can_not_be_used_is_told() {
+    let folder = acme();
+    let schema = "payload_schema: {properties: {a: {pattern: '(?=x)'}, b: {pattern: '('}}, patternProperties: {'[': true, '^x': {pattern: '(a)\\1'}}}\n";
+    write(&folder.path().join("acme/triggers/order.yaml"), &format!("{TRIGGER}{schema}"));
+    let told = |pattern: &str| format!("acme/triggers/order.yaml: `{pattern}` can't be used as a pattern");
+    assert_eq!(faults(folder.path()), ["(?=x)", "(", "[", "(a)\\1"].map(told));
+}
+
+/// 3,000 expressions, each within its own limit, took 2 GB and 14 s.
+#[test]
+fn what_a_pack_has_in_all_is_bounded() {
+    let folder = acme();
+    let patterns: String = (0..3000).fold(String::new(), |text, number| {
+        format!("{text}    p{number}: {{pattern: '^x{number}[a-z]{{500}}$'}}\n")
+    });
+    let trigger = format!("{TRIGGER}payload_schema:\n  properties:\n{patterns}");
+    write(&folder.path().join("acme/triggers/order.yaml"), &trigger);
+    let expected = "with this one, the patterns of this pack have more than 20000 states together (pack_pattern_states_max)";
+    let told = faults_with(folder.path(), &[("HOOKPACK_PACK_PATTERN_STATES_MAX", "20000")]);
+    assert_eq!(told, [format!("acme/triggers/order.yaml: {expected}")]);
+
+    let folder = acme();
+    let members: String = (0..100).fold(String::new(), |text, number| {
+        format!("{text}  p{number}: {{type: string, maxLength: {number}}}\n")
+    });
+    write(&folder.path().join("acme/schemas/wide.yaml"), &format!("properties:\n{members}"));
+    for number in 0..20 {
+        let schema = format!("payload_schema: {{title: t{number}, $ref: ../schemas/wide.yaml}}\n");
+        let text = format!("name: t{number}\nref: acme.t{number}\ntype: webhook\n{schema}");
+        write(&folder.path().join(format!("acme/triggers/t{number}.yaml")), &text);
+    }
+    let told = faults_with(folder.path(), &[("HOOKPACK_PACK_SCHEMA_NODES_MAX", "1000")]);
+    let expected = "with this one, the schemas of this pack reach more than 1000 schemas, counting those behind references (pack_schema_nodes_max)";
+    assert!(told[0].ends_with(expected), "{told:?}");
+    assert_eq!(faults(folder.path()), [""; 0]);
 }
 
 /// An engine that goes back and forth would need 2^50 000 steps for these.

@@ -1,7 +1,7 @@
 //! JSON Schemas of a pack: inline or in its `schemas/`, with every `$ref` kept inside the pack.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
@@ -9,15 +9,15 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    diagnostics::{Report, suggestion},
+    diagnostics::{Place, Report, suggestion},
     files::Files,
-    schema_cost,
-    schema_walk::{self, TYPES},
+    schema_cost::{self, ExcessKind},
+    schema_walk::{self, Marks, TYPES},
     yaml::{self, Node, Yaml},
 };
 use crate::{
     config::Config,
-    schema::{BASE, Cause, Documents, Invalid, Schema},
+    schema::{BASE, Cause, Documents, Invalid, PatternLimits, Patterns, Schema, Unusable},
 };
 
 /// The schema files of a pack, read and checked once.
@@ -25,10 +25,15 @@ pub(super) struct Schemas<'a> {
     files: &'a Files,
     limits: &'a Config,
     documents: Documents,
+    /// By URI.
+    marks: HashMap<String, Marks>,
     /// A fault in a file is told there, not at each `$ref` to it.
     sound: bool,
     /// What is compiled already, by the folder that it stands in and its text: triggers often share one file's schema.
     compiled: RefCell<HashMap<(String, String), Schema>>,
+    patterns: Patterns,
+    /// Schemas that those compiled so far reach.
+    nodes: Cell<usize>,
 }
 
 impl<'a> Schemas<'a> {
@@ -43,7 +48,15 @@ impl<'a> Schemas<'a> {
         }
         let documents = nodes.iter().map(|(file, node)| (format!("{BASE}{file}"), node.to_json()));
         let documents = Documents(Arc::new(documents.collect::<HashMap<_, _>>()));
-        let mut schemas = Self { files, limits, documents, sound: true, compiled: RefCell::default() };
+        let patterns = Patterns::new(PatternLimits {
+            bytes_max: limits.regex_bytes_max,
+            states_max: limits.pack_pattern_states_max,
+        });
+        let compiled = RefCell::default();
+        let marks = documents.0.iter().map(|(uri, document)| (uri.clone(), Marks::of(document))).collect();
+        let nodes_seen = Cell::new(0);
+        let mut schemas =
+            Self { files, limits, documents, marks, sound: true, compiled, patterns, nodes: nodes_seen };
         for (file, node) in &nodes {
             schemas.compile(node, file, report);
         }
@@ -61,23 +74,15 @@ impl<'a> Schemas<'a> {
         }
         let before = report.faults.len();
         let document = node.to_json();
+        let marks = Marks::of(&document);
         schema_walk::each(node, &mut |schema| {
             for at in ["$ref", "$dynamicRef"].into_iter().filter_map(|key| schema.get(key)) {
-                self.check_ref(at, file, &document, report);
+                self.check_ref(at, file, (&document, &marks), report);
             }
         });
         schema_walk::doubts(node, report);
+        self.check_patterns(node, report);
         if report.faults.len() > before {
-            return None;
-        }
-        let steps_max = self.limits.yaml_nodes_max;
-        if !schema_cost::is_bounded(&document, file, &self.documents, steps_max) {
-            let help = "refer to a definition once where one value passes through it, and in short chains"
-                .to_owned();
-            let message = format!(
-                "checking one value against this schema takes more than {steps_max} steps (yaml_nodes_max)"
-            );
-            report.fault(&node.at, message, help);
             return None;
         }
         // Another file of the same folder means the same by each `$ref`.
@@ -86,7 +91,8 @@ impl<'a> Schemas<'a> {
         if let Some(schema) = self.compiled.borrow().get(&key) {
             return Some(schema.clone());
         }
-        match Schema::compile(&document, file, &self.documents, self.limits.regex_bytes_max) {
+        self.check_cost(node, &document, file, report)?;
+        match Schema::compile(&document, file, &self.documents, &self.patterns) {
             Ok(schema) => {
                 self.compiled.borrow_mut().insert(key, schema.clone());
                 Some(schema)
@@ -99,7 +105,77 @@ impl<'a> Schemas<'a> {
         }
     }
 
-    fn check_ref(&self, node: &Node, file: &str, own: &Value, report: &mut Report) {
+    /// What one value can cost, and what all schemas of the pack cost together; a fault when it is too much.
+    fn check_cost(&self, node: &Node, document: &Value, file: &str, report: &mut Report) -> Option<()> {
+        let (steps_max, nodes_max) = (self.limits.yaml_nodes_max, self.limits.pack_schema_nodes_max);
+        let excess = match schema_cost::check(document, file, &self.documents, steps_max) {
+            Ok(nodes) => {
+                self.nodes.set(self.nodes.get().saturating_add(nodes));
+                if self.nodes.get() <= nodes_max {
+                    return Some(());
+                }
+                let message = format!(
+                    "with this one, the schemas of this pack reach more than {nodes_max} schemas, counting those \
+                     behind references (pack_schema_nodes_max)"
+                );
+                report.fault(&node.at, message, None);
+                return None;
+            }
+            Err(excess) => excess,
+        };
+        let message = match excess.kind {
+            ExcessKind::Steps => format!(
+                "checking one value against this schema takes more than {steps_max} steps (yaml_nodes_max)"
+            ),
+            ExcessKind::Height => {
+                format!(
+                    "this schema leads through more than {} references, one after the other",
+                    schema_cost::HEIGHT_MAX
+                )
+            }
+        };
+        let help =
+            "refer to a definition once where one value passes through it, and in short chains".to_owned();
+        report.fault(node.pointed_at(&excess.pointer), message, help);
+        None
+    }
+
+    /// Every expression that can't be used is told.
+    fn check_patterns(&self, node: &Node, report: &mut Report) {
+        let mut are_too_many = false;
+        let mut check =
+            |at: &Place, pattern: &str, usable: Result<(), Unusable>, report: &mut Report| match usable {
+                Ok(()) => {}
+                Err(Unusable::Invalid) => pattern_fault(at, pattern, report),
+                // The others would be, too.
+                Err(Unusable::TooMany) if are_too_many => {}
+                Err(Unusable::TooMany) => {
+                    are_too_many = true;
+                    let message = format!(
+                        "with this one, the patterns of this pack have more than {} states together \
+                     (pack_pattern_states_max)",
+                        self.limits.pack_pattern_states_max
+                    );
+                    report.fault(at, message, None);
+                }
+            };
+        schema_walk::each(node, &mut |schema| {
+            if let Some(pattern) = schema.get("pattern")
+                && let Some(text) = pattern.as_str()
+            {
+                check(&pattern.at, text, self.patterns.check(text), report);
+            }
+            if let Some(Yaml::Map(entries)) = schema.get("patternProperties").map(|node| &node.value) {
+                let texts: Vec<_> = entries.iter().map(|(key, _)| key.text.as_str()).collect();
+                for (key, _) in entries {
+                    check(&key.at, &key.text, self.patterns.check_name(&key.text), report);
+                }
+                self.patterns.note_names(&texts);
+            }
+        });
+    }
+
+    fn check_ref(&self, node: &Node, file: &str, own: (&Value, &Marks), report: &mut Report) {
         // Another type is told by the dialect.
         let Some(reference) = node.as_str() else { return };
         let (path, fragment) = reference.split_once('#').unwrap_or((reference, ""));
@@ -112,21 +188,22 @@ impl<'a> Schemas<'a> {
             );
         }
         let document = if path.is_empty() { Some(own) } else { self.document(path, node, file, report) };
-        if let Some((message, help)) = document.and_then(|document| schema_walk::dangling(fragment, document))
-        {
+        let dangling = |(document, marks)| schema_walk::dangling(fragment, document, marks);
+        if let Some((message, help)) = document.and_then(dangling) {
             report.fault(&node.at, format!("`$ref`: {message}"), help);
         }
     }
 
     /// The schema file that `path`, written in `file`, names; a fault when there is none.
-    fn document(&self, path: &str, node: &Node, file: &str, report: &mut Report) -> Option<&Value> {
+    fn document(&self, path: &str, node: &Node, file: &str, report: &mut Report) -> Option<(&Value, &Marks)> {
         let decoded = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
         let Some(target) = resolved(file, &decoded) else {
             let help = "refer to a file of this pack, such as `../schemas/push.json`".to_owned();
             report.fault(&node.at, format!("`$ref` to `{path}` leads out of the pack"), help);
             return None;
         };
-        let document = self.documents.0.get(&format!("{BASE}{target}"));
+        let uri = format!("{BASE}{target}");
+        let document = self.documents.0.get(&uri);
         if !self.files.all.contains_key(&target) {
             let known: Vec<_> =
                 self.files.all.keys().map(String::as_str).filter(|file| is_schema_file(file)).collect();
@@ -140,7 +217,7 @@ impl<'a> Schemas<'a> {
             let help = "put schemas under `schemas/` as .yaml or .json".to_owned();
             report.fault(&node.at, format!("`{target}` is not a schema of this pack"), help);
         }
-        document
+        document.zip(self.marks.get(&uri))
     }
 }
 
@@ -180,7 +257,12 @@ fn tell(node: &Node, invalid: &Invalid, report: &mut Report) {
             let help = instead(keyword, types, found);
             return report.fault(&found.at, format!("this is not a JSON Schema: {message}"), help);
         }
-        Cause::Pattern(pattern) => return pattern_fault(node, pointer, pattern, report),
+        Cause::Pattern(pattern) => {
+            // A pattern is a value, or (under `patternProperties`) a key.
+            let key = node.at_pointer(pointer).key(pattern);
+            let at = key.map_or_else(|| node.pointed_at(pointer), |key| &key.at);
+            return pattern_fault(at, pattern, report);
+        }
         Cause::Dialect(uri) => {
             let help =
                 "leave `$schema` out, or write https://json-schema.org/draft/2020-12/schema".to_owned();
@@ -246,10 +328,7 @@ fn type_fault(node: &Node, report: &mut Report) {
     report.fault(&wrong.at, format!("`{text}` is no type of JSON"), suggestion(text, &TYPES));
 }
 
-fn pattern_fault(node: &Node, pointer: &str, pattern: &str, report: &mut Report) {
-    // A pattern is a value, or (under `patternProperties`) a key.
-    let key = node.at_pointer(pointer).key(pattern);
-    let at = key.map_or_else(|| node.pointed_at(pointer), |key| &key.at);
+fn pattern_fault(at: &Place, pattern: &str, report: &mut Report) {
     let lookaround = ["(?=", "(?!", "(?<=", "(?<!"].iter().any(|sign| pattern.contains(sign));
     let backreference = (1..=9).any(|number| pattern.contains(&format!("\\{number}")));
     let help = if lookaround {

@@ -1,5 +1,7 @@
 //! Where schemas stand within a schema, what they refer to, and which of their words nobody would act on.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{
@@ -151,19 +153,52 @@ fn meant<'a>(word: &str, keywords: &[&'a str]) -> Option<&'a str> {
     if is_one { None } else { nearest(word, keywords) }
 }
 
+/// What a document's schemas are called.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// Some have an `$id`: what a reference means depends on it.
+    has_id: bool,
+    anchors: HashSet<String>,
+}
+
+impl Marks {
+    pub(super) fn of(document: &Value) -> Self {
+        let mut marks = Self::default();
+        marks.add(document);
+        marks
+    }
+
+    fn add(&mut self, document: &Value) {
+        match document {
+            Value::Object(members) => {
+                for (name, value) in members {
+                    match (name.as_str(), value) {
+                        ("$id", Value::String(_)) => self.has_id = true,
+                        ("$anchor" | "$dynamicAnchor", Value::String(anchor)) => {
+                            self.anchors.insert(anchor.clone());
+                        }
+                        _ => self.add(value),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.add(item)),
+            _ => {}
+        }
+    }
+}
+
 /// Why a `$ref`'s fragment leads nowhere in its document, and what would lead somewhere.
 ///
 /// A document that names schemas by `$id` is left to the validator: what a fragment means there depends on it.
-pub(super) fn dangling(fragment: &str, document: &Value) -> Option<(String, Option<String>)> {
+pub(super) fn dangling(fragment: &str, document: &Value, marks: &Marks) -> Option<(String, Option<String>)> {
     let fragment = percent_encoding::percent_decode_str(fragment).decode_utf8_lossy();
-    if fragment.is_empty() || has_key(document, "$id") {
+    if fragment.is_empty() || marks.has_id {
         return None;
     }
     if !fragment.starts_with('/') {
-        let is_there = ["$anchor", "$dynamicAnchor"].iter().any(|key| has_member(document, key, &fragment));
         let message = format!("no schema here is marked `$anchor: {fragment}`");
         let help = format!("mark it so, or write where it stands: `#/$defs/{fragment}`");
-        return (!is_there).then_some((message, Some(help)));
+        return (!marks.anchors.contains(&*fragment)).then_some((message, Some(help)));
     }
     if document.pointer(&fragment).is_some() {
         return None;
@@ -173,24 +208,4 @@ pub(super) fn dangling(fragment: &str, document: &Value) -> Option<(String, Opti
     let known: Vec<_> = known.iter().map(|(name, _)| name.as_str()).collect();
     let help = (!known.is_empty()).then(|| suggestion(last, &known));
     Some((format!("there is nothing at `#{fragment}`"), help))
-}
-
-fn has_key(document: &Value, key: &str) -> bool {
-    match document {
-        Value::Object(members) => {
-            members.iter().any(|(name, value)| (name == key && value.is_string()) || has_key(value, key))
-        }
-        Value::Array(items) => items.iter().any(|item| has_key(item, key)),
-        _ => false,
-    }
-}
-
-fn has_member(document: &Value, key: &str, text: &str) -> bool {
-    match document {
-        Value::Object(members) => {
-            members.iter().any(|(name, value)| (name == key && value == text) || has_member(value, key, text))
-        }
-        Value::Array(items) => items.iter().any(|item| has_member(item, key, text)),
-        _ => false,
-    }
 }

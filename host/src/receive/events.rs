@@ -19,7 +19,7 @@ use crate::{
     pack::Trigger,
     policy::{Policy, storable_key},
     request::{Attributes, Inbound},
-    schema::Violation,
+    schema::{Unfit, Violation},
     selector::Subject,
     steps::{Step, Steps},
     verify::signature,
@@ -160,7 +160,7 @@ impl<'a> Maker<'a> {
     /// it final.
     pub(super) fn exhausted(&self, exhausted: Exhausted) -> NotProduced {
         match exhausted {
-            Exhausted::Steps(_) | Exhausted::Bytes(_) => {
+            Exhausted::Steps(_) | Exhausted::Bytes(_) | Exhausted::Depth => {
                 Invalid::mapping(self.trigger, &exhausted.to_string()).into()
             }
             Exhausted::Time(_) => NotProduced::Busy(format!("{}: {exhausted}", self.trigger.reference)),
@@ -210,9 +210,11 @@ impl Maker<'_> {
 
     async fn map(&mut self, piece: &Piece<'_>, produced: &mut Produced<'_>) -> Result<(), NotProduced> {
         let (trigger, subject) = (self.trigger, piece.subject);
-        let violated = |violations| Invalid::schema(trigger, violations);
         produced.steps.enter(Step::Schema);
-        trigger.schema.check(subject.payload).map_err(violated)?;
+        trigger.schema.check(subject.payload, subject.budget).map_err(|unfit| match unfit {
+            Unfit::Violates(violations) => Invalid::schema(trigger, violations).into(),
+            Unfit::Exhausted(exhausted) => self.exhausted(exhausted),
+        })?;
         produced.steps.enter(Step::Mapping);
         let given = Given { subject, trigger_ref: &trigger.reference, verify: &self.policy.verify };
         let made = trigger.mapping.apply(given, || piece.text()).await.map_err(|failure| match failure {
@@ -253,11 +255,14 @@ impl Maker<'_> {
     }
 
     /// Whether a mapped event is what the pack says it is.
-    fn check<'v>(&self, event: impl FnOnce() -> Cow<'v, Value>) -> Result<(), Invalid> {
+    fn check<'v>(&self, event: impl FnOnce() -> Cow<'v, Value>) -> Result<(), NotProduced> {
         let Some(schema) = &self.trigger.event_schema else { return Ok(()) };
-        schema.check(&event()).map_err(|violations| {
-            let reason = format!("the mapped event breaks `event_schema`: {}", told(&violations));
-            Invalid { violations, ..Invalid::mapping(self.trigger, &reason) }
+        schema.check(&event(), self.limits.budget).map_err(|unfit| match unfit {
+            Unfit::Violates(violations) => {
+                let reason = format!("the mapped event breaks `event_schema`: {}", told(&violations));
+                Invalid { violations, ..Invalid::mapping(self.trigger, &reason) }.into()
+            }
+            Unfit::Exhausted(exhausted) => self.exhausted(exhausted),
         })
     }
 

@@ -221,7 +221,7 @@ impl Refusal {
     /// By the request's budget for evaluation.
     pub fn exhausted(exhausted: Exhausted) -> Self {
         match exhausted {
-            Exhausted::Steps(_) | Exhausted::Bytes(_) => {
+            Exhausted::Steps(_) | Exhausted::Bytes(_) | Exhausted::Depth => {
                 Self::unmapped("the payload", exhausted.to_string(), Vec::new())
             }
             Exhausted::Time(_) => Self::mapper_busy(exhausted.to_string()),
