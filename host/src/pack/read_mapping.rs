@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    diagnostics::Report,
+    diagnostics::{Report, suggestion},
     files::Files,
     load::Reader,
     read::{self, Table},
@@ -15,7 +15,7 @@ use crate::{
     mapping::{
         Mapping,
         fields::{Convert, Field, Select, Tree},
-        template::{Builder, Built},
+        template::{Builder, Built, Fault},
     },
     matching::{Condition, Line, Match},
     selector::Selector,
@@ -156,8 +156,15 @@ fn selectors(node: &Node, report: &mut Report) -> Option<Vec<Selector>> {
 fn template(node: &Node, builder: &mut Builder, report: &mut Report) -> Option<Built> {
     match &node.value {
         Yaml::String(_) => {
-            let help = "write expressions as {{ payload.member }}; text around them is kept";
-            read::parsed(node, "`template`", help, report, |text| builder.leaf(text))
+            let built = builder.leaf(node.as_str().unwrap_or_default());
+            let told = |Fault { message, known }| {
+                let help = known.map_or_else(
+                    || "write expressions as {{ payload.member }}; text around them is kept".to_owned(),
+                    |(word, known)| suggestion(&word, known),
+                );
+                report.fault(&node.at, format!("`template`: {message}"), help);
+            };
+            built.map_err(told).ok()
         }
         Yaml::List(items) => {
             let read: Vec<_> = items.iter().map(|item| template(item, builder, report)).collect();

@@ -1,6 +1,10 @@
 //! Documents on their way into the template engine and back, with their numbers as they were sent.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use minijinja::{
     Value as Rendered,
@@ -8,17 +12,26 @@ use minijinja::{
 };
 use serde_json::{Map, Number, Value};
 
+use crate::meter::{enter, of_text, spend, spend_bytes};
+
 /// A member of the payload as the template engine sees it: looked at in place, copied only when it is used.
 #[derive(Debug)]
 pub(super) struct Json {
     /// Keeps what `at` leads into alive.
-    root: Arc<Value>,
+    root: Arc<Root>,
     at: Vec<Step>,
+}
+
+#[derive(Debug)]
+pub(super) struct Root {
+    pub(super) value: Value,
+    /// Long texts as the engine has them, by their address: each is copied once, however often it is used.
+    texts: Mutex<HashMap<usize, Rendered>>,
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    Name(String),
+    Name(Arc<str>),
     Index(usize),
 }
 
@@ -38,28 +51,32 @@ impl Object for ExactNumber {
 
 impl Json {
     pub(super) fn new(value: Value) -> Self {
-        Self { root: Arc::new(value), at: Vec::new() }
+        Self { root: Root::new(value), at: Vec::new() }
     }
 
-    pub(super) fn wrap(root: &Arc<Value>, value: &Value) -> Rendered {
-        match value {
+    pub(super) fn wrap(root: &Arc<Root>) -> Rendered {
+        match &root.value {
             Value::Object(_) | Value::Array(_) => {
                 Rendered::from_object(Self { root: root.clone(), at: Vec::new() })
             }
-            scalar => scalar_value(scalar),
+            scalar => root.scalar(scalar),
         }
     }
 
     fn value(&self) -> Option<&Value> {
-        self.at.iter().try_fold(&*self.root, |value, step| match step {
-            Step::Name(name) => value.get(name),
+        self.at.iter().try_fold(&self.root.value, |value, step| match step {
+            Step::Name(name) => value.get(&**name),
             Step::Index(index) => value.get(index),
         })
     }
 
     fn child(&self, step: Step) -> Option<Rendered> {
+        // Each child keeps the way to it.
+        if !spend(1 + self.at.len() as u64) {
+            return None;
+        }
         let value = match &step {
-            Step::Name(name) => self.value()?.get(name)?,
+            Step::Name(name) => self.value()?.get(&**name)?,
             Step::Index(index) => self.value()?.get(index)?,
         };
         Some(match value {
@@ -67,7 +84,7 @@ impl Json {
                 let at = self.at.iter().cloned().chain([step]).collect();
                 Rendered::from_object(Self { root: self.root.clone(), at })
             }
-            scalar => scalar_value(scalar),
+            scalar => self.root.scalar(scalar),
         })
     }
 }
@@ -79,19 +96,21 @@ impl Object for Json {
 
     fn get_value(self: &Arc<Self>, key: &Rendered) -> Option<Rendered> {
         match key.as_str() {
-            Some(name) => self.child(Step::Name(name.to_owned())),
+            Some(name) => self.get_value_by_str(name),
             None => self.child(Step::Index(key.as_usize()?)),
         }
     }
 
     fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Rendered> {
-        self.child(Step::Name(key.to_owned()))
+        spend(of_text(key.len())).then(|| self.child(Step::Name(key.into()))).flatten()
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         match self.value() {
             Some(Value::Array(items)) => Enumerator::Seq(items.len()),
-            Some(Value::Object(members)) => {
+            Some(Value::Object(members))
+                if members.keys().all(|name| spend_bytes(name.len() + NAME_BYTES)) =>
+            {
                 Enumerator::Values(members.keys().map(|name| Rendered::from(name.as_str())).collect())
             }
             _ => Enumerator::Empty,
@@ -99,20 +118,79 @@ impl Object for Json {
     }
 }
 
-fn scalar_value(value: &Value) -> Rendered {
+/// What a name takes beside its text.
+const NAME_BYTES: usize = 48;
+
+impl Root {
+    pub(super) fn new(value: Value) -> Arc<Self> {
+        Arc::new(Self { value, texts: Mutex::default() })
+    }
+
+    fn scalar(&self, value: &Value) -> Rendered {
+        match value {
+            Value::Bool(value) => Rendered::from(*value),
+            Value::String(text) => self.text(text),
+            Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+                (Some(integer), _) if integer.to_string() == number.to_string() => Rendered::from(integer),
+                (_, Some(float))
+                    if Number::from_f64(float).is_some_and(|same| same.to_string() == number.to_string()) =>
+                {
+                    Rendered::from(float)
+                }
+                _ if spend_bytes(number.as_str().len()) => Rendered::from_object(ExactNumber(number.clone())),
+                _ => Rendered::UNDEFINED,
+            },
+            Value::Null | Value::Array(_) | Value::Object(_) => Rendered::from(()),
+        }
+    }
+
+    fn text(&self, text: &str) -> Rendered {
+        const LONG: usize = 256;
+        if text.len() < LONG {
+            return if spend_bytes(text.len()) { Rendered::from(text) } else { Rendered::UNDEFINED };
+        }
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = texts.get(&text.as_ptr().addr()) {
+            return known.clone();
+        }
+        if !spend_bytes(text.len()) {
+            return Rendered::UNDEFINED;
+        }
+        let made = Rendered::from(text);
+        texts.insert(text.as_ptr().addr(), made.clone());
+        made
+    }
+}
+
+/// How many bytes a value of ours is at most when it is written: `None` for the engine's own, `Some(None)` when there
+/// are no steps left for looking.
+#[allow(clippy::option_option, reason = "two questions: whose value, and is it known")]
+pub(super) fn measure(value: &Rendered) -> Option<Option<usize>> {
+    if let Some(json) = value.downcast_object_ref::<Json>() {
+        return Some(json.value().map_or(Some(0), written));
+    }
+    let number = value.downcast_object_ref::<ExactNumber>()?;
+    Some(spend(1).then(|| number.0.as_str().len()))
+}
+
+/// With control characters written out.
+fn written(value: &Value) -> Option<usize> {
+    const QUOTED_FACTOR: usize = 6;
+    let text = |text: &str| spend(of_text(text.len())).then(|| 2 + text.len().saturating_mul(QUOTED_FACTOR));
     match value {
-        Value::Bool(value) => Rendered::from(*value),
-        Value::String(text) => Rendered::from(text.as_str()),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(integer), _) if integer.to_string() == number.to_string() => Rendered::from(integer),
-            (_, Some(float))
-                if Number::from_f64(float).is_some_and(|same| same.to_string() == number.to_string()) =>
-            {
-                Rendered::from(float)
-            }
-            _ => Rendered::from_object(ExactNumber(number.clone())),
-        },
-        Value::Null | Value::Array(_) | Value::Object(_) => Rendered::from(()),
+        Value::Null | Value::Bool(_) => spend(1).then_some(5),
+        Value::Number(number) => spend(1).then(|| number.as_str().len()),
+        Value::String(string) => text(string),
+        Value::Array(items) => {
+            enter().then_some(())?;
+            items.iter().try_fold(2_usize, |bytes, item| Some(bytes.saturating_add(written(item)? + 2)))
+        }
+        Value::Object(members) => {
+            enter().then_some(())?;
+            members.iter().try_fold(2_usize, |bytes, (name, member)| {
+                Some(bytes.saturating_add(text(name)?).saturating_add(written(member)? + 4))
+            })
+        }
     }
 }
 
@@ -123,8 +201,10 @@ pub(super) fn to_json(value: &Rendered, depth: usize) -> Option<Value> {
         return None;
     }
     if let Some(json) = value.downcast_object_ref::<Json>() {
-        return json.value().cloned();
+        let json = json.value()?;
+        return spend_bytes(written(json)?).then(|| json.clone());
     }
+    spend(1).then_some(())?;
     if let Some(number) = value.downcast_object_ref::<ExactNumber>() {
         return Some(Value::Number(number.0.clone()));
     }
@@ -135,7 +215,9 @@ pub(super) fn to_json(value: &Rendered, depth: usize) -> Option<Value> {
             Ok(integer) if value.is_integer() => Number::from_i128(integer).map(Value::Number),
             _ => f64::try_from(value.clone()).ok().and_then(Number::from_f64).map(Value::Number),
         },
-        ValueKind::String => value.as_str().map(|text| Value::String(text.to_owned())),
+        ValueKind::String => {
+            value.as_str().filter(|text| spend_bytes(text.len())).map(|text| Value::String(text.to_owned()))
+        }
         ValueKind::Seq | ValueKind::Iterable => value
             .try_iter()
             .ok()?
