@@ -16,6 +16,7 @@ mod quarantine;
 mod secret;
 mod send;
 mod serve;
+mod signals;
 mod stats;
 mod token;
 mod trigger;

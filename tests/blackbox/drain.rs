@@ -199,7 +199,7 @@ async fn a_second_signal_ends_it_at_once() {
     eventually("a host that is not ready", async || (host.api("/readyz").await.status == 503).then_some(()))
         .await;
     host.signal(Signal::SIGTERM);
-    assert_eq!(host.ended().await.code(), Some(1));
+    assert_eq!(host.ended().await.code(), Some(143));
     assert!(began.elapsed() < Duration::from_mins(1));
 }
 

@@ -19,6 +19,7 @@ use super::{
     ServeArgs, Setup, client,
     compare::{self, Got, GotEvent},
     output, send, serve,
+    signals::Signals,
 };
 use crate::{
     budget::Budget,
@@ -57,7 +58,7 @@ pub(super) async fn run(setup: &Setup, args: Args) -> Result<ExitCode> {
 }
 
 async fn in_folder(setup: &Setup, args: Args, folder: &Path) -> Result<ExitCode> {
-    let (mut interrupt, mut terminate) = serve::signals()?;
+    let mut signals = Signals::listen()?;
     let mut config = setup.config(args.serve.flags())?;
     if config.database_url.is_none() {
         config.data_dir = folder.to_owned();
@@ -85,23 +86,18 @@ async fn in_folder(setup: &Setup, args: Args, folder: &Path) -> Result<ExitCode>
     let started = async { Running::start(config, &environment, Clock::System).await };
     let running = tokio::select! {
         started = started => started?,
-        _ = interrupt.recv() => return Ok(ExitCode::FAILURE),
-        _ = terminate.recv() => return Ok(ExitCode::FAILURE),
+        _ = signals.first() => return Ok(ExitCode::FAILURE),
     };
     let all_well = tokio::select! {
-        shown = show(&running) => shown?,
-        _ = interrupt.recv() => false,
-        _ = terminate.recv() => false,
+        shown = show(&running) => Some(shown?),
+        _ = signals.first() => None,
     };
-    if !args.exit {
+    if all_well.is_some() && !args.exit {
         stay(&running);
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        signals.first().await;
     }
     running.stop().await;
-    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if all_well == Some(true) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A folder of our own for the store.

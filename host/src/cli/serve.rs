@@ -5,33 +5,30 @@ use std::{process::ExitCode, sync::Arc};
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{ServeArgs, Setup, curl, output};
+use super::{
+    ServeArgs, Setup, curl, output,
+    signals::{Signals, Stop},
+};
 use crate::{clock::Clock, config::Config, host::Host, serve::Running, telemetry};
 
 pub(super) async fn run(setup: &Setup, args: ServeArgs) -> Result<ExitCode> {
     let config = setup.config(args.flags())?;
     telemetry::start(&config)?;
-    let (mut interrupt, mut terminate) = signals()?;
+    let mut signals = Signals::listen()?;
     let mut hang_up = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
     let running = tokio::select! {
         started = Running::start(config, &setup.environment, Clock::System) => started?,
-        _ = interrupt.recv() => return Ok(ExitCode::FAILURE),
-        _ = terminate.recv() => return Ok(ExitCode::FAILURE),
+        _ = signals.first() => return Ok(ExitCode::FAILURE),
     };
     greet(&running);
-    let give_notice = loop {
+    let asked = loop {
         tokio::select! {
-            // Somebody sits before it.
-            _ = interrupt.recv() => break false,
-            _ = terminate.recv() => break true,
+            asked = signals.first() => break asked,
             _ = hang_up.recv() => look(running.host.clone()),
         }
     };
-    tokio::select! {
-        () = stop(running, give_notice) => Ok(ExitCode::SUCCESS),
-        _ = interrupt.recv() => Ok(at_once()),
-        _ = terminate.recv() => Ok(at_once()),
-    }
+    stop(running, asked == Stop::Terminate).await;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn stop(running: Running, give_notice: bool) {
@@ -44,12 +41,6 @@ async fn stop(running: Running, give_notice: bool) {
     running.stop().await;
 }
 
-/// Who asks twice does not want to wait.
-fn at_once() -> ExitCode {
-    tracing::warn!("a second signal: stopped at once, with whatever was under way");
-    ExitCode::FAILURE
-}
-
 /// What SIGHUP asks for: a full look at the packs folder, while everything goes on.
 fn look(host: Arc<Host>) {
     tokio::spawn(async move {
@@ -59,13 +50,6 @@ fn look(host: Arc<Host>) {
             Err(error) => tracing::warn!("{error:#}"),
         }
     });
-}
-
-/// Ctrl-C, and what a service manager sends.
-pub(super) fn signals() -> Result<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)> {
-    let interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    Ok((interrupt, terminate))
 }
 
 /// What a person needs next: what runs, what doesn't, where to send, a line that works.
