@@ -120,6 +120,8 @@ mod signed_readings;
 mod spine;
 #[path = "blackbox/stats.rs"]
 mod stats;
+#[path = "blackbox/terminals.rs"]
+mod terminals;
 #[path = "blackbox/traces.rs"]
 mod traces;
 #[path = "blackbox/vectors.rs"]

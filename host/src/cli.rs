@@ -81,7 +81,7 @@ enum Command {
     /// List the senders that are built in, or show how one signs.
     Presets(presets::Args),
     /// List stored events, the newest first, show one, or delete some.
-    Events(list::EventsArgs),
+    Events(Box<list::EventsArgs>),
     /// List received requests and what came of them, the newest first, or show one.
     Requests(list::RequestsArgs),
     /// Bring the database's schema up to date.
@@ -214,7 +214,7 @@ async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
         Command::Audit(args) => audit::run(setup, args).await,
         Command::MasterKey(command) => master_key::run(setup, command).await,
         Command::Presets(args) => presets::run(&args),
-        Command::Events(args) => list::events(setup, args).await,
+        Command::Events(args) => list::events(setup, *args).await,
         Command::Requests(args) => list::requests(setup, args).await,
         Command::Migrate(args) => migrate::run(setup, args).await,
         Command::CompileMapper { order } => Ok(compile::child(&order)),

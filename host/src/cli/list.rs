@@ -47,6 +47,11 @@ pub(super) struct EventsArgs {
     /// With this idempotency key only.
     #[arg(long)]
     key: Option<String>,
+    /// Whose payload contains this JSON document only: `{"status": "paid"}`
+    #[arg(long, value_name = "JSON", conflicts_with = "follow")]
+    contains: Option<String>,
+    #[command(flatten)]
+    period: Period,
     #[command(flatten)]
     rows: Rows,
 }
@@ -72,7 +77,19 @@ pub(super) struct RequestsArgs {
     #[arg(long)]
     outcome: Option<String>,
     #[command(flatten)]
+    period: Period,
+    #[command(flatten)]
     rows: Rows,
+}
+
+#[derive(Debug, clap::Args)]
+struct Period {
+    /// Received then or later, as RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Received before then, as RFC 3339.
+    #[arg(long, value_name = "TIME", conflicts_with = "follow")]
+    until: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -110,7 +127,7 @@ pub(super) async fn packs(setup: &Setup, args: PacksArgs) -> Result<ExitCode> {
             match output {
                 Output::Json => output::line(&pack.to_string()),
                 Output::Text => {
-                    output::line(&pack_row(&pack).join("  "));
+                    output::row(&pack_row(&pack));
                     faults(&pack).for_each(|fault| output::line(&fault));
                 }
             }
@@ -195,7 +212,13 @@ pub(super) async fn events(setup: &Setup, args: EventsArgs) -> Result<ExitCode> 
     if let Some(id) = args.id {
         return one(setup, &format!("/events/{id}"), args.rows).await;
     }
-    let query = query([("trigger", args.trigger), ("key", args.key)]);
+    let query = query([
+        ("trigger", args.trigger),
+        ("key", args.key),
+        ("contains", args.contains),
+        ("since", args.period.since),
+        ("until", args.period.until),
+    ]);
     let row = |event: &Value| {
         let payload = output::clipped(&event["payload"].to_string(), 100);
         vec![
@@ -215,7 +238,13 @@ pub(super) async fn requests(setup: &Setup, args: RequestsArgs) -> Result<ExitCo
         return one(setup, &format!("/requests/{id}"), args.rows).await;
     }
     let status = args.status.map(|status| status.to_string());
-    let query = query([("trigger", args.trigger), ("status", status), ("outcome", args.outcome)]);
+    let query = query([
+        ("trigger", args.trigger),
+        ("status", status),
+        ("outcome", args.outcome),
+        ("since", args.period.since),
+        ("until", args.period.until),
+    ]);
     let row = |request: &Value| {
         vec![
             text(&request["received_at"]),
@@ -251,7 +280,7 @@ pub(super) async fn show(
     if !follow {
         match output {
             Output::Json => output::line(&answer.to_string()),
-            Output::Text => output::table(head, list(&answer).iter().map(row)),
+            Output::Text => output::listing(head, list(&answer).iter().map(row).collect()),
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -266,7 +295,7 @@ pub(super) async fn show(
             }
             match output {
                 Output::Json => output::line(&item.to_string()),
-                Output::Text => output::line(&row(item).join("  ")),
+                Output::Text => output::row(&row(item)),
             }
             seen.push_back(id);
             if seen.len() > 2000 {

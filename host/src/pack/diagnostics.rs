@@ -4,6 +4,8 @@ use std::{fmt, fmt::Write as _, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use crate::printable::same_width;
+
 /// One file of a pack, as text, with the name under which people know it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
@@ -79,12 +81,12 @@ impl Report {
 fn push(list: &mut Vec<Fault>, at: &Place, message: &str, help: Option<&str>) {
     let line = at.source.text.lines().nth(at.line.saturating_sub(1) as usize).unwrap_or_default();
     let fault = Fault {
-        file: printable(&at.source.name),
+        file: same_width(&at.source.name),
         line: at.line,
         column: at.column,
-        message: printable(message),
-        help: help.map(printable),
-        source_line: printable(&shortened(line)),
+        message: same_width(message),
+        help: help.map(same_width),
+        source_line: same_width(&shortened(line)),
     };
     if !list.contains(&fault) {
         list.push(fault);
@@ -98,11 +100,6 @@ fn shortened(line: &str) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line.trim_end().to_owned(),
     }
-}
-
-/// A pack from outside must not speak to the terminal: what controls one is shown as a sign for it.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 /// For people: `path:line:column: message`, the source line, a caret, and what would be right.

@@ -13,7 +13,7 @@ use super::{
     Limits, Program, bindings::exports::hookpack::mapper::mapper as wit, engine::Purpose, meter::Meter,
     workers,
 };
-use crate::json;
+use crate::{json, printable::is_unsafe};
 
 /// What a mapper is given.
 #[derive(Clone, Debug)]
@@ -288,6 +288,6 @@ fn told(trap: Trap) -> String {
 
 /// A guest's words, as far as a row of the log takes them.
 fn printable(text: &str) -> String {
-    let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let visible = text.chars().map(|c| if is_unsafe(c) { ' ' } else { c });
     visible.take(REASON_CHARACTERS_MAX).collect()
 }

@@ -166,17 +166,13 @@ fn show(round: &Round) {
         output::line(&fault.to_string());
     }
     for ran in &round.ran {
-        let mark = if ran.passed() {
-            output::styled("ok  ", AnsiColor::Green)
-        } else {
-            output::styled("FAIL", AnsiColor::Red)
-        };
+        let (mark, color) = if ran.passed() { ("ok  ", AnsiColor::Green) } else { ("FAIL", AnsiColor::Red) };
         let fuel = ran
             .got
             .as_ref()
             .and_then(|got| got.fuel)
             .map_or_else(String::new, |fuel| format!("  {fuel} fuel"));
-        output::line(&format!("{mark} {}  ({}){fuel}", ran.case.name, ran.at()));
+        output::marked(mark, color, &format!(" {}  ({}){fuel}", ran.case.name, ran.at()));
         for line in ran.differences.iter().flat_map(Difference::shown) {
             output::line(&format!("       {line}"));
         }
