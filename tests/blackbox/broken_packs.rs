@@ -101,7 +101,7 @@ fn the_report_as_json_has_the_documented_shape() {
 #[test]
 fn a_pack_without_a_secret_of_its_own_lends_its_preset_to_triggers_that_have_one() {
     let folder = tempfile::tempdir().unwrap();
-    pack(folder.path(), &format!("{ANY}webhook: {{secrets: [acme_webhook]}}\n"), &[]);
+    pack(folder.path(), &format!("{ANY}webhook: {{enabled: true, secrets: [acme_webhook]}}\n"), &[]);
     let manifest = folder.path().join("acme/pack.yaml");
     fs::write(&manifest, "ref: acme\nname: Acme\nversion: 1.0.0\nwebhook: {preset: github}\n").unwrap();
     assert_eq!(check(folder.path(), &["acme"]), "1 pack, 0 faults, 0 warnings\n");

@@ -90,7 +90,11 @@ fn field(node: &Node, report: &mut Report) -> Option<Field> {
             let (text, from) = (text.clone(), vec![from]);
             Some(Field::Select(Select { text, from, default: None, required: false, convert: None }))
         }
-        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::String(_) => Some(Field::Const(node.to_json())),
+        Yaml::String(text) => {
+            doubt_constant(text, node, report);
+            Some(Field::Const(node.to_json()))
+        }
+        Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) => Some(Field::Const(node.to_json())),
         Yaml::List(items) => {
             let read: Vec<_> = items.iter().map(|item| field(item, report)).collect();
             read.into_iter().collect::<Option<_>>().map(Field::List)
@@ -107,6 +111,20 @@ fn field(node: &Node, report: &mut Report) -> Option<Field> {
             }
             None => tree(node, report).map(Field::Object),
         },
+    }
+}
+
+/// A text that was probably meant to select something.
+fn doubt_constant(text: &str, node: &Node, report: &mut Report) {
+    let in_payload = ["payload.", "payload["].iter().any(|beginning| text.starts_with(beginning));
+    let message = format!("`{text}` is stored as this very text");
+    if text.contains("{{") || text.contains("{%") {
+        let help = "write a selector such as `$.member`, or use `mapping: {template: …}`; `{const: …}` if the text is meant";
+        report.warning(&node.at, message, help.to_owned());
+    } else if in_payload || text == "payload" {
+        let selector = text.replacen("payload", "$", 1);
+        let help = format!("write `{selector}` to select it; `{{const: {text}}}` if the text is meant");
+        report.warning(&node.at, message, help);
     }
 }
 

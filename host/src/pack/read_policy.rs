@@ -52,6 +52,21 @@ pub(super) fn of_trigger(
     policy([None, trigger, pack], None, true, at, report)
 }
 
+/// Warns of a `webhook` whose `enabled` was left out everywhere: that is rarely meant.
+pub(super) fn doubt_enabled(pack: Option<&Node>, trigger: Option<&Node>, report: &mut Report) {
+    let mut written = [trigger, pack].into_iter().flatten();
+    if written.clone().all(|layer| layer.get("enabled").is_none())
+        && let Some(layer) = written.next()
+    {
+        let help = "write `enabled: true`, or `enabled: false` if an operator is to enable it".to_owned();
+        report.warning(
+            &layer.at,
+            "`webhook` has no `enabled`: it takes no requests until it is enabled",
+            help,
+        );
+    }
+}
+
 /// Reads what a pack's own endpoint demands. Without one, what its triggers inherit need not be complete.
 pub(super) fn of_pack(
     pack: Option<&Node>,

@@ -93,7 +93,8 @@ pub(super) fn trigger(
 
     kind?;
     let (reference, at) = reference?;
-    let (mut mapping, event_schema) = (mapping?, event_schema?);
+    let (mut mapping, event_schema, policy) = (mapping?, event_schema?, policy?);
+    read_policy::doubt_enabled(manifest.webhook.as_ref(), table.get("webhook"), report);
     if let (Mapping::Wasm(mapper), Some(_)) = (&mut mapping, &event_schema) {
         mapper.read_events = true;
     }
@@ -108,7 +109,7 @@ pub(super) fn trigger(
         schema: schema?,
         split: split?,
         matching: matching?,
-        policy: Arc::new(policy?),
+        policy: Arc::new(policy),
         declared: Declared { webhook: table.get("webhook").cloned().map(Arc::new), start: source.start() },
         mapping,
         event_schema,
