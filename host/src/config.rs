@@ -19,6 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
 use crate::{
+    pack::diagnostics::nearest,
     secret::{SecretSources, SecretText},
     signing::PublicKey,
 };
@@ -503,6 +504,19 @@ fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D:
 
 fn read_file(path: &Path) -> Result<Map<String, Value>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    if let Ok(Value::Object(fields)) = serde_saphyr::from_str(&text)
+        && let Some(wrong) = fields.keys().find(|key| !Config::keys().contains(key))
+    {
+        let line = text
+            .lines()
+            .position(|line| line.trim_start().trim_start_matches(['"', '\'']).starts_with(wrong.as_str()));
+        let line = line.map_or(String::new(), |line| format!("{}:", line + 1));
+        let keys = Config::keys();
+        let known: Vec<_> = keys.iter().map(String::as_str).collect();
+        let help = nearest(wrong, &known)
+            .map_or("the README lists them all".to_owned(), |key| format!("did you mean `{key}`?"));
+        bail!("{}:{line} there is no setting `{wrong}`; {help}", path.display());
+    }
     // Read as the settings first: this error knows line and column.
     if let Err(error) = serde_saphyr::from_str::<Config>(&text) {
         bail!("{}: {error}", path.display());

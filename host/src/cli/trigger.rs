@@ -1,6 +1,9 @@
 //! `hookpack trigger`: one trigger's webhook, or a pack's own.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
 use http::Method;
@@ -16,7 +19,7 @@ pub(super) enum Command {
     /// Let it receive, under the key that it has or a fresh one.
     Enable(Args),
     /// End every key of it: its URLs answer 404.
-    Disable(Args),
+    Disable(DisableArgs),
     /// Replace its main key.
     Regenerate(Args),
     /// Turn requests away (403) until it is resumed; its keys stay.
@@ -60,6 +63,15 @@ pub(super) struct UnsetArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct DisableArgs {
+    #[command(flatten)]
+    args: Args,
+    /// Don't ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct AddKeyArgs {
     #[command(flatten)]
     args: Args,
@@ -87,7 +99,12 @@ pub(super) async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
     match command {
         Command::Show(args) => shown(args, Method::GET, "", Value::Null).await,
         Command::Enable(args) => act(args, "/enable").await,
-        Command::Disable(args) => act(args, "/disable").await,
+        Command::Disable(DisableArgs { args, yes }) => {
+            if !yes && !is_meant(&args.reference) {
+                return Ok(ExitCode::FAILURE);
+            }
+            act(args, "/disable").await
+        }
         Command::Regenerate(args) => act(args, "/regenerate").await,
         Command::Pause(args) => act(args, "/pause").await,
         Command::Resume(args) => act(args, "/resume").await,
@@ -109,6 +126,18 @@ pub(super) async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
             ask.ask(setup, call, |_| output::line("revoked")).await
         }
     }
+}
+
+/// Asks whoever sits before it; a script means what it says.
+fn is_meant(reference: &str) -> bool {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return true;
+    }
+    output::prompt(&format!(
+        "The URLs of {reference} end for good: enabling it again makes another. `pause` keeps them. Disable it? [y/N] "
+    ));
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 /// A trigger's ref has a dot, a pack's has none.
