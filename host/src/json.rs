@@ -1,12 +1,44 @@
 //! JSON, parsed in one way for everything: what is verified, validated, mapped and stored.
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Number, Value};
+
+/// A text that is written and stops growing at its limit.
+#[derive(Debug)]
+pub struct BoundedText {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl BoundedText {
+    pub fn new(bytes_max: usize) -> Self {
+        Self { bytes: Vec::new(), bytes_max }
+    }
+
+    pub fn into_string(self) -> String {
+        String::from_utf8(self.bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+}
+
+impl io::Write for BoundedText {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.bytes_max {
+            return Err(io::Error::other("the text is longer than allowed"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Keys that the parser would take for its own: an object with one of them would be read as what it wraps.
 const RESERVED: &str = "$serde_json::private::";

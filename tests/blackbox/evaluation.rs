@@ -23,8 +23,23 @@ mapping: {template: {x: \"{{ payload.s | list | join(payload.s) | length }}\"}}"
 const DOUBLING: &str = "payload_schema: {type: object}
 mapping: {template: {x: \"{% set x = payload.s %}{% set x = x ~ x %}{% set x = x ~ x %}{% set x = x ~ x %}{% set x = x ~ x %}{% set x = x ~ x %}{% set x = x ~ x %}{% set x = x ~ x %}{% set x = x ~ x %}{{ x | length }}\"}}";
 
+/// Ten thousand times what may be a megabyte.
+fn many(member: &str, mapping: &str) -> String {
+    let fields: String =
+        (0..10_000).fold(String::new(), |text, number| format!("{text}    f{number}: {member}\n"));
+    format!("payload_schema: {{type: object}}\nmapping:\n  {mapping}:\n{fields}")
+}
+
 async fn host() -> TestHost {
-    let rows = [("schema", SCHEMA), ("template", TEMPLATE), ("join", JOIN), ("doubling", DOUBLING)];
+    let (fields, leaves) = (many("$", "fields"), many("\"{{ payload }}\"", "template"));
+    let rows = [
+        ("fields", &*fields),
+        ("leaves", &*leaves),
+        ("schema", SCHEMA),
+        ("template", TEMPLATE),
+        ("join", JOIN),
+        ("doubling", DOUBLING),
+    ];
     let files: Vec<_> =
         rows.map(|(name, rest)| (format!("t/triggers/{name}.yaml"), trigger(name, rest))).into();
     let files: Vec<_> = files.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
@@ -40,6 +55,8 @@ async fn no_schema_or_template_takes_a_host_down() {
         ("t.schema", &deep, 422, "schema_violation", ""),
         ("t.template", &long, 422, "mapping_failed", "evaluation_bytes_max (67108864) was reached"),
         ("t.join", &long, 422, "mapping_failed", "evaluation_bytes_max (67108864) was reached"),
+        ("t.leaves", &long, 422, "mapping_failed", "evaluation_bytes_max (67108864) was reached"),
+        ("t.fields", &long, 422, "mapping_failed", "(event_bytes_max)"),
         ("t.doubling", &long, 422, "mapping_failed", "evaluation_bytes_max (67108864) was reached"),
     ];
     for (trigger, body, status, outcome, detail) in table {

@@ -16,6 +16,7 @@ use self::{
 };
 use super::{Failure, Unmapped};
 use crate::{
+    json::BoundedText,
     meter::metered,
     selector::{JsonPath, Subject},
 };
@@ -142,7 +143,9 @@ impl Template {
         match leaf {
             Leaf::Const(value) => Ok(value.clone()),
             Leaf::Path(text, path) => match path.value(payload) {
-                Some(value) => Ok(value.clone()),
+                Some(value) => {
+                    value::copied(value).ok_or_else(|| Unmapped(format!("`{{{{ {text} }}}}`: too much")))
+                }
                 None => Err(Unmapped(format!("`{{{{ {text} }}}}`: the payload has no such member"))),
             },
             Leaf::Expression(name, text) => {
@@ -155,10 +158,10 @@ impl Template {
             }
             Leaf::Text(name, text) => {
                 let failed = |error: Error| Unmapped(format!("`{text}`: {}", told(&error)));
-                let mut output = Bounded { bytes: Vec::new(), bytes_max: self.output_bytes_max };
+                let mut output = BoundedText::new(self.output_bytes_max);
                 let template = self.engine.get_template(name).map_err(failed)?;
                 template.render_captured_to(context.clone(), &mut output).map_err(failed)?;
-                Ok(Value::String(String::from_utf8_lossy(&output.bytes).into_owned()))
+                Ok(Value::String(output.into_string()))
             }
             Leaf::List(items) => items.iter().map(|item| self.value(item, payload, context)).collect(),
             Leaf::Object(members) => {
@@ -206,26 +209,6 @@ fn told(error: &Error) -> String {
     match error.detail() {
         Some(detail) => format!("{}: {detail}", error.kind()),
         None => error.kind().to_string(),
-    }
-}
-
-/// Rendered text that stops growing at its limit.
-struct Bounded {
-    bytes: Vec<u8>,
-    bytes_max: usize,
-}
-
-impl std::io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.bytes.len() + bytes.len() > self.bytes_max {
-            return Err(std::io::Error::other("the text is longer than event_bytes_max"));
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

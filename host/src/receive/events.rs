@@ -14,6 +14,7 @@ use crate::{
     credentials::{HIDDEN, is_secret_header, path_without_key, without_key},
     decode::{Payload, Place},
     form,
+    json::BoundedText,
     mapping::{self, Given, Made},
     model::{NewEvent, Outcome, Quarantined, Raw},
     pack::Trigger,
@@ -230,8 +231,11 @@ impl Maker<'_> {
                 self.add(text, None, attributes, produced)
             }
             Made::One(mapped) => {
+                // Many fields can hold the same large member: not all of it is written.
+                let mut text = BoundedText::new(self.limits.event_bytes_max);
+                serde_json::to_writer(&mut text, &mapped).map_err(|error| self.unwritable(&error))?;
                 self.check(|| Cow::Owned(mapped.to_value()))?;
-                let text = serde_json::to_string(&mapped).map_err(|error| self.unwritable(&error))?;
+                let text = text.into_string();
                 self.add(text, None, attributes, produced)
             }
             Made::Events(events) => {
@@ -312,6 +316,12 @@ impl Maker<'_> {
     }
 
     fn unwritable(&self, error: &serde_json::Error) -> Invalid {
+        if error.is_io() {
+            let bytes_max = self.limits.event_bytes_max;
+            let reason =
+                format!("the event has more than the {bytes_max} bytes that are allowed (event_bytes_max)");
+            return Invalid::mapping(self.trigger, &reason);
+        }
         Invalid::mapping(self.trigger, &format!("the event can't be written: {error}"))
     }
 }

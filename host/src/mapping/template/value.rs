@@ -167,28 +167,37 @@ impl Root {
 #[allow(clippy::option_option, reason = "two questions: whose value, and is it known")]
 pub(super) fn measure(value: &Rendered) -> Option<Option<usize>> {
     if let Some(json) = value.downcast_object_ref::<Json>() {
-        return Some(json.value().map_or(Some(0), written));
+        return Some(json.value().map_or(Some(0), |value| written(value, QUOTED_FACTOR)));
     }
     let number = value.downcast_object_ref::<ExactNumber>()?;
     Some(spend(1).then(|| number.0.as_str().len()))
 }
 
-/// With control characters written out.
-fn written(value: &Value) -> Option<usize> {
-    const QUOTED_FACTOR: usize = 6;
-    let text = |text: &str| spend(of_text(text.len())).then(|| 2 + text.len().saturating_mul(QUOTED_FACTOR));
+/// Control characters are written out when a value becomes a text.
+const QUOTED_FACTOR: usize = 6;
+
+/// A copy of a member, once it is paid for.
+pub(super) fn copied(value: &Value) -> Option<Value> {
+    spend_bytes(written(value, 1)?).then(|| value.clone())
+}
+
+/// How many bytes a value is at most, its texts counted so many times.
+fn written(value: &Value, factor: usize) -> Option<usize> {
+    let text = |text: &str| spend(of_text(text.len())).then(|| 2 + text.len().saturating_mul(factor));
     match value {
         Value::Null | Value::Bool(_) => spend(1).then_some(5),
         Value::Number(number) => spend(1).then(|| number.as_str().len()),
         Value::String(string) => text(string),
         Value::Array(items) => {
             enter().then_some(())?;
-            items.iter().try_fold(2_usize, |bytes, item| Some(bytes.saturating_add(written(item)? + 2)))
+            items
+                .iter()
+                .try_fold(2_usize, |bytes, item| Some(bytes.saturating_add(written(item, factor)? + 2)))
         }
         Value::Object(members) => {
             enter().then_some(())?;
             members.iter().try_fold(2_usize, |bytes, (name, member)| {
-                Some(bytes.saturating_add(text(name)?).saturating_add(written(member)? + 4))
+                Some(bytes.saturating_add(text(name)?).saturating_add(written(member, factor)? + 4))
             })
         }
     }
@@ -202,7 +211,7 @@ pub(super) fn to_json(value: &Rendered, depth: usize) -> Option<Value> {
     }
     if let Some(json) = value.downcast_object_ref::<Json>() {
         let json = json.value()?;
-        return spend_bytes(written(json)?).then(|| json.clone());
+        return copied(json);
     }
     spend(1).then_some(())?;
     if let Some(number) = value.downcast_object_ref::<ExactNumber>() {
