@@ -16,6 +16,8 @@ pub fn start(config: &Config) -> Result<()> {
     // It would log what stands in a database's URL.
     let filter = filter.add_directive("sqlx_postgres::options=off".parse()?);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    // It would tell of them on standard error and panic: a disk that is full of logs must not stop what logs.
+    let builder = builder.log_internal_errors(false);
     let has_colours = io::stderr().is_terminal();
     match config.log_format {
         LogFormat::Text => {

@@ -259,6 +259,28 @@ async fn a_full_disk_is_named_and_passes() {
     host.kill();
 }
 
+/// A log that can't be written, on a disk that is full, say, stops nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_can_not_be_written_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("packs/t/pack.yaml"), "ref: t\nname: t\nversion: 1.0.0\n");
+    write(&folder.path().join("packs/t/triggers/open.yaml"), OPEN);
+    let mut command = std::process::Command::new("sh");
+    // Every write to /dev/full fails as on a full disk.
+    command.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full", env!("CARGO_BIN_EXE_hookpack")]);
+    command.env("HOOKPACK_LOG", "trace");
+    let host = Process::start_with(folder.path(), command);
+    let shown = host.api("/api/v1/triggers/t.open/webhooks").await.json();
+    let url =
+        format!("http://{}/api/v1/webhooks/{}", host.address, shown["data"]["webhook_key"].as_str().unwrap());
+    let http = crate::harness::http();
+    for _ in 0..20 {
+        let request = http.post(&url).header("content-type", "application/json").body("{}");
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+    host.kill();
+}
+
 struct Unmount(std::path::PathBuf);
 
 impl Drop for Unmount {
