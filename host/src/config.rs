@@ -51,6 +51,8 @@ pub struct Config {
     pub database_url: Option<String>,
     /// The folder of `initdb` and `postgres`, when they are not where they usually are.
     pub postgres_binaries: Option<PathBuf>,
+    /// A group of the system whose members may read events from the private Postgres, by a socket in `<data_dir>/readers`.
+    pub postgres_socket_group: Option<String>,
     /// Seconds that the private Postgres may take to start, recovery after a crash included; then `serve` gives up.
     pub postgres_start_seconds: u64,
     /// One file a secret, one value a line (newest first).
@@ -255,6 +257,7 @@ impl Default for Config {
             data_dir: PathBuf::from("hookpack-data"),
             database_url: None,
             postgres_binaries: None,
+            postgres_socket_group: None,
             postgres_start_seconds: 120,
             secrets_dir: None,
             pinned_urls: BTreeMap::new(),

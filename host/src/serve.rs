@@ -100,6 +100,7 @@ impl Running {
         let database = Database::open(&config, environment).await?;
         let pool = database.pool().await?;
         store::migrate(&pool).await?;
+        database.admit_readers(&pool).await?;
         admit(&pool, admin_token.get(), &config, &clock).await?;
 
         let cache =

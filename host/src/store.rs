@@ -77,6 +77,7 @@ impl Database {
         let options = Options {
             folder: config.data_dir.join("postgres"),
             binaries: config.postgres_binaries.clone(),
+            readers: config.postgres_socket_group.clone(),
             path: environment.get("PATH").map(Into::into),
             start_wait: Duration::from_secs(config.postgres_start_seconds),
         };
@@ -85,6 +86,10 @@ impl Database {
             .socket(embedded.socket_folder())
             .username(embedded.user())
             .database(embedded.database());
+        let options = match embedded.password() {
+            Some(password) => options.password(password),
+            None => options,
+        };
         Ok(Self { options: prepared(options), embedded: Some(Arc::new(embedded)) })
     }
 
@@ -120,6 +125,19 @@ impl Database {
             .await
             .context("can't connect to the database")?;
         Ok(pool)
+    }
+
+    /// Has readers of the private Postgres read what is open to others: after migrations, which make the tables.
+    pub async fn admit_readers(&self, pool: &PgPool) -> Result<()> {
+        if !self.is_embedded() {
+            return Ok(());
+        }
+        let granted = sqlx::raw_sql(
+            "grant usage on schema hookpack to hookpack_reader;
+             grant select on hookpack.event, hookpack.request_log, hookpack.quarantine to hookpack_reader",
+        );
+        granted.execute(pool).await.context("letting readers of the private Postgres read")?;
+        Ok(())
     }
 
     /// Tries again while the server starts up: it may have ended just now, and be starting again.

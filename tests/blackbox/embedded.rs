@@ -22,6 +22,7 @@ pub fn options(folder: &Path) -> Options {
     Options {
         folder: folder.join("postgres"),
         binaries: None,
+        readers: None,
         path: Some("/usr/local/bin:/usr/bin".into()),
         start_wait: Duration::from_secs(30),
     }

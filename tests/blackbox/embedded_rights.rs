@@ -1,11 +1,19 @@
 //! What the private Postgres can't do: its role is no superuser, and its processes reach nothing outside of their folder.
 
-use std::{fs, io::Write, path::Path, process::Stdio};
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use hookpack::store::embedded::EmbeddedPostgres;
+use hookpack::store::embedded::{EmbeddedPostgres, Options};
+use nix::unistd::geteuid;
 
 use crate::{
-    embedded::{options, psql},
+    embedded::{BINARIES, options, psql},
+    harness::{Answer, Process, http, write},
     server::postgres_program,
 };
 
@@ -172,4 +180,112 @@ fn a_folder_of_an_older_host_loses_its_superuser() {
             psql(sockets, statement).unwrap_or_else(|told| panic!("{statement}: {told}"));
         }
     }
+}
+
+/// What a user of the machine is told by the socket of the readers.
+fn as_user(ids: &str, sockets: &Path, role: &str, sql: &str) -> Result<String, String> {
+    let [uid, gid] = ids.split(':').collect::<Vec<_>>()[..] else { panic!("{ids}") };
+    let output = Command::new("setpriv")
+        .args([&format!("--reuid={uid}"), &format!("--regid={gid}"), "--clear-groups"])
+        .arg(format!("{BINARIES}/psql"))
+        .args(["-XAtqw", "-v", "ON_ERROR_STOP=1", "-U", role, "-d", "postgres", "-c", sql, "-h"])
+        .arg(sockets)
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_a_group_read_events_and_can_do_nothing_else() {
+    if !geteuid().is_root() {
+        println!("skipped: only root can try as other users");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    write(&folder.path().join("packs/t/pack.yaml"), "ref: t\nname: t\nversion: 1.0.0\n");
+    let one = "name: one\nref: t.one\ntype: webhook\npayload_schema: true\nwebhook: {enabled: true, verify: none}\n";
+    write(&folder.path().join("packs/t/triggers/one.yaml"), one);
+    // Without the group first: nothing is there for others.
+    Process::start(folder.path()).kill();
+    assert!(!folder.path().join("data/readers").exists());
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hookpack"));
+    command.env("HOOKPACK_POSTGRES_SOCKET_GROUP", "games");
+    let host = Process::start_with(folder.path(), command);
+    let shown = host.api("/api/v1/triggers/t.one/webhooks").await.json();
+    let key = shown["data"]["webhook_key"].as_str().unwrap();
+    let sent = http().post(format!("http://{}/api/v1/webhooks/{key}", host.address));
+    let sent =
+        Answer::of(sent.header("content-type", "application/json").body("{}").send().await.unwrap()).await;
+    assert_eq!(sent.status, 200, "{}", sent.text);
+
+    let sockets = folder.path().join("data/readers");
+    let (member, other) = ("12345:games", "12345:nogroup");
+    assert_eq!(
+        as_user(member, &sockets, "hookpack_reader", "select count(*) from hookpack.event").unwrap(),
+        "1"
+    );
+    as_user(member, &sockets, "hookpack_reader", "listen hookpack_event").unwrap();
+    as_user(member, &sockets, "hookpack_reader", "select * from hookpack.request_log, hookpack.quarantine")
+        .unwrap();
+    for sql in [
+        "select * from hookpack.secret",
+        "select * from hookpack.api_token",
+        "select * from hookpack.endpoint_key",
+        "delete from hookpack.event",
+        "set default_transaction_read_only = off; begin read write; delete from hookpack.event",
+        "begin read write; create table public.mine (t text)",
+        "begin read write; create temporary table mine (t text)",
+        "set role hookpack",
+    ] {
+        let told = as_user(member, &sockets, "hookpack_reader", sql).expect_err(sql);
+        assert!(told.contains("permission denied") || told.contains("read-only"), "{sql}: {told}");
+    }
+    // The host's role has a password now, which its own user finds in a file.
+    for role in ["hookpack", "hookpack_superuser"] {
+        let told = as_user(member, &sockets, role, "select 1").expect_err(role);
+        assert!(told.contains("password") || told.contains("no pg_hba.conf entry"), "{told}");
+    }
+    let told = as_user(other, &sockets, "hookpack_reader", "select 1").unwrap_err();
+    assert!(told.contains("Permission denied"), "{told}");
+    let own = folder.path().join("data/postgres");
+    let told = as_user(member, &own, "hookpack_reader", "select 1").unwrap_err();
+    assert!(told.contains("Permission denied"), "{told}");
+    let dump = Command::new(format!("{BINARIES}/psql"))
+        .args([
+            "-XAtqw",
+            "-U",
+            "hookpack",
+            "-d",
+            "postgres",
+            "-c",
+            "select count(*) from hookpack.secret",
+            "-h",
+        ])
+        .arg(&own)
+        .env("PGPASSFILE", own.join("pgpass"))
+        .output()
+        .unwrap();
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    host.signal(nix::sys::signal::Signal::SIGINT);
+    assert!(host.ended().await.success());
+    let told = as_user(member, &sockets, "hookpack_reader", "select 1").unwrap_err();
+    assert!(told.contains("No such file") || told.contains("Connection refused"), "{told}");
+    // Without the setting the host is alone again.
+    let host = Process::start(folder.path());
+    assert_eq!(psql(&own, "select count(*) from hookpack.event").unwrap(), "1");
+    let told = as_user(member, &sockets, "hookpack_reader", "select 1").unwrap_err();
+    assert!(told.contains("No such file") || told.contains("Connection refused"), "{told}");
+    host.kill();
+}
+
+#[test]
+fn a_group_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { readers: Some("nobody_made_it".to_owned()), ..options(folder.path()) };
+    let error = EmbeddedPostgres::start(&options).map(drop).unwrap_err();
+    assert!(error.to_string().contains("`groupadd nobody_made_it`"), "{error}");
 }

@@ -52,6 +52,7 @@ fn cluster() -> &'static Cluster {
             let options = Options {
                 folder,
                 binaries: None,
+                readers: None,
                 path: std::env::var_os("PATH"),
                 start_wait: Duration::from_mins(2),
             };

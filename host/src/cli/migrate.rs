@@ -12,6 +12,7 @@ pub(super) async fn run(setup: &Setup, args: StoreArgs) -> Result<ExitCode> {
     let database = Database::open(&config, &setup.environment).await?;
     let pool = database.pool().await?;
     store::migrate(&pool).await?;
+    database.admit_readers(&pool).await?;
     pool.close().await;
     database.close().await;
     output::line("the database's schema is up to date");

@@ -8,6 +8,7 @@ mod confine;
 mod folder;
 mod log;
 mod postmaster;
+mod readers;
 mod roles;
 mod socket;
 
@@ -21,7 +22,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{account::Account, binaries::Binaries, confine::Confinement, folder::Folder, log::Log};
+use self::{
+    account::Account, binaries::Binaries, confine::Confinement, folder::Folder, log::Log, readers::Readers,
+};
 
 /// The host's role. It owns its database, and is no superuser: `roles.sql`.
 const USER: &str = "hookpack";
@@ -44,6 +47,8 @@ pub struct Options {
     pub folder: PathBuf,
     /// The setting `postgres_binaries`: use the binaries in this folder and look nowhere else.
     pub binaries: Option<PathBuf>,
+    /// The setting `postgres_socket_group`: its members may read.
+    pub readers: Option<String>,
     /// The value of `PATH`, the first place to look.
     pub path: Option<OsString>,
     /// How long the whole start may take, recovery after a crash included; then it is given up.
@@ -98,6 +103,16 @@ pub enum StartError {
         .folder.display()
     )]
     NoAccount { user: String, why: &'static str, folder: PathBuf, fault: io::Error },
+    #[error(
+        "`postgres_socket_group` is {group}, and this machine has no such group: `groupadd {group}` makes one"
+    )]
+    NoGroup { group: String },
+    #[error(
+        "with `postgres_socket_group` readers connect in {}, whose path is too long for a socket, or has a comma or a \
+         quote: use another `data_dir`",
+        .folder.display()
+    )]
+    DeepReaders { folder: PathBuf },
     #[error("`{program}` {how} in {}; its last lines:\n{last_lines}", .folder.display())]
     Failed { program: &'static str, how: String, folder: PathBuf, last_lines: String },
     #[error("cannot {doing}: {error}")]
@@ -114,9 +129,10 @@ impl StartError {
 /// A running private Postgres; stops when dropped.
 ///
 /// It listens on a Unix socket only, and lets in without a password whoever can enter the socket's
-/// folder: 0700, so nobody but the host's user (and root).
+/// folder: 0700, so nobody but the host's user (and root). Readers have another socket: `readers`.
 pub struct EmbeddedPostgres {
     sockets: PathBuf,
+    password: Option<String>,
     stop: Option<SyncSender<()>>,
     supervisor: Option<JoinHandle<()>>,
 }
@@ -134,13 +150,22 @@ impl EmbeddedPostgres {
         let sockets = folder.sockets(&account)?;
         postmaster::wait_for_orphan(&folder.data(), &sockets, deadline)?;
         let log = Log::open(&folder.log());
-        let mut supervisor = Supervisor { folder, binaries, account, sockets, log, is_confined: false };
+        let readers = match &options.readers {
+            Some(group) => Some(Readers::open(group, &folder, &account)?),
+            None => None,
+        };
+        let mut supervisor =
+            Supervisor { folder, binaries, account, sockets, readers, log, is_confined: false };
         supervisor.choose_confinement();
         if supervisor.folder.major()?.is_none() {
             supervisor.initialise(deadline)?;
         } else if !roles::are_set_up(&supervisor.folder.data()) {
-            tracing::info!("taking the superuser's rights from the role of the private database");
+            tracing::info!("setting up the roles of the private database: the host's is no superuser");
             supervisor.set_up_roles(&supervisor.folder.data(), deadline)?;
+        } else if supervisor.readers.is_some() {
+            supervisor.set_up_roles(&supervisor.folder.data(), deadline)?;
+        } else {
+            supervisor.write_rules(&supervisor.folder.data())?;
         }
         supervisor.start(deadline)
     }
@@ -154,6 +179,12 @@ impl EmbeddedPostgres {
     #[must_use]
     pub fn user(&self) -> &'static str {
         USER
+    }
+
+    /// Of the host's role, where readers have a socket.
+    #[must_use]
+    pub fn password(&self) -> Option<&str> {
+        self.password.as_deref()
     }
 
     #[must_use]
@@ -186,6 +217,7 @@ struct Supervisor {
     binaries: Binaries,
     account: Account,
     sockets: PathBuf,
+    readers: Option<Readers>,
     log: Log,
     /// Whether Postgres is kept from everything outside of its folder.
     is_confined: bool,
@@ -204,7 +236,9 @@ impl Supervisor {
     }
 
     fn confinement(&self, data: &Path) -> Confinement {
-        Confinement::new(data, &[&self.sockets], &self.binaries)
+        let readers = self.readers.iter().map(|readers| readers.folder.as_path());
+        let sockets: Vec<&Path> = readers.chain([self.sockets.as_path()]).collect();
+        Confinement::new(data, &sockets, &self.binaries)
     }
 
     /// Makes the database beside its place and moves it there when it is whole: one that was
@@ -246,9 +280,15 @@ impl Supervisor {
             .arg(data)
             .arg(DATABASE)
             .current_dir(self.folder.path());
-        self.run("postgres --single", command, roles::SETUP, deadline)?;
+        let password = self.readers.as_ref().map(|readers| roles::set_password(&readers.password));
+        let statements = format!("{}{}", roles::SETUP, password.unwrap_or_default());
+        self.run("postgres --single", command, &statements, deadline)?;
+        self.write_rules(data)
+    }
+
+    fn write_rules(&self, data: &Path) -> Result<(), StartError> {
         let doing = format!("write {}/pg_hba.conf", data.display());
-        roles::write_rules(data, &self.account).map_err(StartError::io(doing))
+        roles::write_rules(data, &self.account, self.readers.is_some()).map_err(StartError::io(doing))
     }
 
     /// Runs a program to its end, with this on its standard input.
@@ -285,6 +325,7 @@ impl Supervisor {
 
     fn start(self, deadline: Instant) -> Result<EmbeddedPostgres, StartError> {
         let sockets = self.sockets.clone();
+        let password = self.readers.as_ref().map(|readers| readers.password.clone());
         let (stop, stopped) = mpsc::sync_channel(0);
         let (ready, started) = mpsc::sync_channel(1);
         let supervisor = thread::Builder::new()
@@ -303,7 +344,7 @@ impl Supervisor {
                 self.folder.remove_sockets(&self.sockets);
             })
             .map_err(StartError::io("start the thread that watches Postgres"))?;
-        let running = EmbeddedPostgres { sockets, stop: Some(stop), supervisor: Some(supervisor) };
+        let running = EmbeddedPostgres { sockets, password, stop: Some(stop), supervisor: Some(supervisor) };
         match started.recv() {
             Ok(answer) => answer.map(|()| running),
             Err(panicked) => Err(StartError::io("start Postgres")(io::Error::other(panicked))),
@@ -381,9 +422,12 @@ impl Supervisor {
     fn spawn(&self) -> io::Result<Child> {
         let data = self.folder.data();
         postmaster::forget_recycled_pid(&data);
-        socket::remove_stale_lock(&data, &self.sockets);
+        let readers = self.readers.as_ref().map(|readers| readers.folder.as_path());
+        for sockets in readers.into_iter().chain([self.sockets.as_path()]) {
+            socket::remove_stale_lock(&data, sockets);
+        }
         let mut command = self.postgres(&data)?;
-        command.args(postmaster::arguments(&data, &self.sockets));
+        command.args(postmaster::arguments(&data, &self.sockets, readers));
         self.log.spawn(command)
     }
 

@@ -158,7 +158,7 @@ impl Folder {
     }
 }
 
-fn fits_a_socket(folder: &Path) -> bool {
+pub(super) fn fits_a_socket(folder: &Path) -> bool {
     // Clients and Postgres read a comma as the end of the path; a quote would end our quoting.
     folder.to_str().is_some_and(|path| {
         path.len() + 1 + socket::NAME.len() <= SOCKET_PATH_BYTES_MAX && !path.contains([',', '"'])

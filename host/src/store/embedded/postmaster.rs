@@ -49,13 +49,21 @@ const SETTINGS: &[&str] = &[
     "dynamic_shared_memory_type=sysv",
 ];
 
-pub(super) fn arguments(data: &Path, sockets: &Path) -> Vec<OsString> {
+/// `readers`: the folder of another socket. It keeps others out by itself, so the socket need not.
+pub(super) fn arguments(data: &Path, sockets: &Path, readers: Option<&Path>) -> Vec<OsString> {
     // Quoted, or blanks at its ends would be lost; `folder` sees to it that it holds no quote.
     let mut socket_setting = OsString::from("unix_socket_directories=\"");
     socket_setting.push(sockets);
+    if let Some(readers) = readers {
+        socket_setting.push("\",\"");
+        socket_setting.push(readers);
+    }
     socket_setting.push("\"");
     let mut arguments = vec!["-D".into(), data.into(), "-c".into(), socket_setting];
     arguments.extend(SETTINGS.iter().flat_map(|&setting| ["-c".into(), setting.into()]));
+    if readers.is_some() {
+        arguments.extend(["-c".into(), "unix_socket_permissions=0777".into()]);
+    }
     arguments
 }
 

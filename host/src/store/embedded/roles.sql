@@ -9,6 +9,16 @@ begin
     if not exists (select from pg_roles where rolname = 'hookpack') then
         create role hookpack;
     end if;
+    if not exists (select from pg_roles where rolname = 'hookpack_reader') then
+        create role hookpack_reader;
+    end if;
+    -- A reader can't keep the host from a connection, and makes nothing.
+    alter role hookpack_reader login nosuperuser nocreatedb nocreaterole noreplication nobypassrls connection limit 30;
+    alter role hookpack_reader set default_transaction_read_only = on;
+    revoke create on schema public from public;
+    grant create on schema public to hookpack;
+    revoke temporary on database postgres from public;
+    grant temporary on database postgres to hookpack;
     alter role hookpack login nosuperuser createdb nocreaterole noreplication nobypassrls;
     for object in
         select format('database %I', datname) as name from pg_database where datdba = 10 and not datistemplate
