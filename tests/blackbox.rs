@@ -130,5 +130,7 @@ mod vectors;
 mod verification_attacks;
 #[path = "blackbox/watching_process.rs"]
 mod watching_process;
+#[path = "blackbox/yaml_scalars.rs"]
+mod yaml_scalars;
 #[path = "blackbox/watching.rs"]
 mod watching;

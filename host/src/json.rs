@@ -1,12 +1,14 @@
 //! JSON, parsed in one way for everything: what is verified, validated, mapped and stored.
 
-use std::{fmt, io};
+use std::{cmp::Ordering, fmt, io};
 
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Number, Value};
+
+use crate::number;
 
 /// A text that is written and stops growing at its limit.
 #[derive(Debug)]
@@ -110,6 +112,21 @@ impl<'de> Visitor<'de> for Checked {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
         while members.next_entry::<Self, Self>()?.is_some() {}
         Ok(self)
+    }
+}
+
+/// Whether two documents are the same: numbers by value however they are written, members in any order.
+pub fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => number::compare(one, other) == Ordering::Equal,
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one.iter().all(|(name, value)| other.get(name).is_some_and(|other| same(value, other)))
+        }
+        _ => one == other,
     }
 }
 
@@ -237,6 +254,29 @@ fn numbers_of<'a>(value: &'a mut Value, found: &mut Vec<&'a mut Number>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_compared_by_value() {
+        let value = |text: &str| parse(text.as_bytes()).unwrap();
+        for (one, other) in [
+            ("1", "1.0"),
+            ("[1e2]", "[100]"),
+            ("-10e399", "-1e400"),
+            (r#"{"a":1,"b":2}"#, r#"{"b":2,"a":1}"#),
+        ] {
+            assert!(same(&value(one), &value(other)), "{one} {other}");
+        }
+        for (one, other) in [
+            ("9007199254740993", "9007199254740992"),
+            ("1", "true"),
+            ("0.1", "0.10000000000000000001"),
+            ("1e400", "1e401"),
+            ("[1]", "[1,2]"),
+            ("1", "\"1\""),
+        ] {
+            assert!(!same(&value(one), &value(other)), "{one} {other}");
+        }
+    }
 
     #[test]
     fn a_name_that_stands_twice_is_noticed() {

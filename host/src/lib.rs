@@ -55,10 +55,10 @@ pub mod decode;
 pub mod verify;
 /// How a part of a request is named.
 pub mod selector;
+/// What parts of a request are compared with.
+pub mod constant;
 /// Queries into JSON (RFC 9535), and their evaluation.
 pub mod jsonpath;
-/// JSON numbers compared by value.
-pub mod number;
 /// What one request may spend on evaluation.
 pub mod budget;
 /// One request as it was received.
@@ -67,6 +67,8 @@ pub mod request;
 pub mod form;
 /// JSON as everything here reads it.
 pub mod json;
+/// JSON numbers compared by value.
+pub mod number;
 /// Counters and durations (prometheus-client).
 pub mod metrics;
 /// What each step of a request took.

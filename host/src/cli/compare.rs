@@ -7,7 +7,7 @@ use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
 use crate::{
-    matching::same,
+    json::same,
     model::Outcome,
     pack::cases::{Expect, ExpectedEvent},
 };

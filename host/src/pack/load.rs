@@ -362,7 +362,7 @@ fn read_manifest(manifest: &mut Manifest, node: &Node, report: &mut Report) {
 fn version(node: &Node, report: &mut Report) -> Option<String> {
     let text = match &node.value {
         Yaml::String(text) => text.clone(),
-        Yaml::Number(number) => number.to_string(),
+        Yaml::Number(_) => node.text().unwrap_or_default().to_owned(),
         _ => read::string(node, "`version`", report)?.to_owned(),
     };
     if semver::Version::parse(&text).is_err() {

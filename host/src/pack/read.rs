@@ -65,23 +65,12 @@ impl<'a> Table<'a> {
 }
 
 pub(super) fn string<'a>(node: &'a Node, what: &str, report: &mut Report) -> Option<&'a str> {
-    match &node.value {
-        Yaml::String(text) => Some(text),
-        Yaml::Number(number) => {
-            let help = format!("write it in quotes: \"{number}\"");
-            report.fault(&node.at, format!("{what} must be a string, this is a number"), help);
-            None
-        }
-        Yaml::Bool(value) => {
-            let help = format!("write it in quotes: \"{value}\"");
-            report.fault(&node.at, format!("{what} must be a string, this is a boolean"), help);
-            None
-        }
-        _ => {
-            report.fault(&node.at, format!("{what} must be a string, this is {}", node.kind()), None);
-            None
-        }
+    let text = node.as_str();
+    if text.is_none() {
+        let help = node.text().map(|text| format!("write it in quotes: \"{text}\""));
+        report.fault(&node.at, format!("{what} must be a string, this is {}", node.kind()), help);
     }
+    text
 }
 
 pub(super) fn boolean(node: &Node, what: &str, report: &mut Report) -> Option<bool> {
@@ -112,7 +101,7 @@ pub(super) fn integer(
     if value.is_none() {
         let (low, high) = (range.start(), range.end());
         let written = match &node.value {
-            Yaml::Number(number) => number.to_string(),
+            Yaml::Number(_) => node.text().unwrap_or_default().to_owned(),
             Yaml::String(text) => format!("the string `{text}`"),
             _ => node.kind().to_owned(),
         };

@@ -348,13 +348,8 @@ fn pairs(node: &Node, what: &'static str, report: &mut Report) -> Option<Vec<(St
 }
 
 fn text(node: &Node, what: &str, report: &mut Report) -> Option<String> {
-    match &node.value {
-        Yaml::String(text) => Some(text.clone()),
-        Yaml::Number(number) => Some(number.to_string()),
-        Yaml::Bool(value) => Some(value.to_string()),
-        _ => {
-            report.fault(&node.at, format!("a value in {what} is text, this is {}", node.kind()), None);
-            None
-        }
+    if node.text().is_none() {
+        report.fault(&node.at, format!("a value in {what} is text, this is {}", node.kind()), None);
     }
+    node.text().map(str::to_owned)
 }

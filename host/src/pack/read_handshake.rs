@@ -131,7 +131,7 @@ fn wanted(node: &Node, report: &mut Report) -> Option<Wanted> {
         Yaml::String(text) if text == "*" => Some(Wanted::Anything),
         // An empty list is a value (Xero asks with one); any other names the values that will do.
         Yaml::List(items) if !items.is_empty() => {
-            Some(Wanted::AnyOf(items.iter().map(Node::to_json).collect()))
+            Some(Wanted::AnyOf(items.iter().map(Node::to_constant).collect()))
         }
         Yaml::Map(_) => {
             let help = "write the value, a list of values, or \"*\" for any".to_owned();
@@ -139,7 +139,7 @@ fn wanted(node: &Node, report: &mut Report) -> Option<Wanted> {
             None
         }
         Yaml::Null => Some(Wanted::Absent),
-        _ => Some(Wanted::Value(node.to_json())),
+        _ => Some(Wanted::Value(node.to_constant())),
     }
 }
 

@@ -1,7 +1,5 @@
 //! `mapping` and `match`: how a trigger picks its requests and what it makes of them.
 
-use serde_json::Value;
-
 use super::{
     diagnostics::{Report, suggestion},
     files::Files,
@@ -229,12 +227,9 @@ fn condition(node: &Node, file: &str, schemas: &Schemas<'_>, report: &mut Report
             report.fault(&node.at, "an empty list never matches", "name the values that do".to_owned());
             None
         }
-        Yaml::List(items) => {
-            let values: Vec<Value> = items.iter().map(Node::to_json).collect();
-            Some(Condition::AnyOf(values))
-        }
+        Yaml::List(items) => Some(Condition::AnyOf(items.iter().map(Node::to_constant).collect())),
         Yaml::Null | Yaml::Bool(_) | Yaml::Number(_) | Yaml::String(_) => {
-            Some(Condition::Equals(node.to_json()))
+            Some(Condition::Equals(node.to_constant()))
         }
     }
 }

@@ -254,7 +254,7 @@ fn merged<const N: usize>(at: &Place, layers: [Option<&Node>; N]) -> Node {
             _ => return layer.clone(),
         }
     }
-    Node { at: at.clone(), value: Yaml::Map(entries) }
+    Node { at: at.clone(), value: Yaml::Map(entries), written: None }
 }
 
 fn preset(node: &Node, report: &mut Report) -> Option<&'static presets::Preset> {

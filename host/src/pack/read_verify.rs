@@ -601,9 +601,5 @@ fn header_place(node: &Node, report: &mut Report) -> Option<Place> {
 
 pub(super) fn param(params: Option<&Node>, name: &str) -> Option<String> {
     let node = params?.get(name)?;
-    match &node.value {
-        Yaml::String(text) => Some(text.clone()),
-        Yaml::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
+    node.text().filter(|_| !matches!(node.value, Yaml::Bool(_))).map(str::to_owned)
 }

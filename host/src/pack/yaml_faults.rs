@@ -24,13 +24,6 @@ pub(super) fn tell(error: &Error, source: &Arc<Source>, limits: &Config, report:
             let help = "an anchor (`&name`) stands before its aliases (`*name`); text that begins with `*` stands in quotes";
             report.fault(&at, "no anchor of this name stands before this alias", help.to_owned());
         }
-        Error::NonFiniteFloat { value, .. } => {
-            report.fault(
-                &at,
-                format!("`{value}` is no number of JSON"),
-                "write a finite number, or quotes around text".to_owned(),
-            );
-        }
         Error::Budget { breach: BudgetBreach::Documents { .. }, .. } | Error::MultipleDocuments { .. } => {
             let help = "move what follows into a file of its own".to_owned();
             report.fault(&at, "a second document begins here, and a file holds one", help);
@@ -42,6 +35,12 @@ pub(super) fn tell(error: &Error, source: &Arc<Source>, limits: &Config, report:
         other if of_the_parser(other).contains("limit exceeded") => too_many_values(&at, limits, report),
         other => syntax(&of_the_parser(other), &at, report),
     }
+}
+
+/// Tells of `.inf` and `.nan`.
+pub(super) fn not_finite(at: &Place, text: &str, report: &mut Report) {
+    let help = "write a finite number, or quotes around text".to_owned();
+    report.fault(at, format!("`{text}` is no number of JSON"), help);
 }
 
 const SMALL: &str = "a pack's files are small and flat: write the values out";
@@ -85,12 +84,8 @@ const SYNTAX: [(&str, &str, &str); 14] = [
         "an escape that YAML does not know",
         "write patterns in single quotes: '^\\d+$'",
     ),
-    ("did not find expected ',' or ']'", "this list is not closed", "add `]`, or a comma between two values"),
-    (
-        "did not find expected ',' or '}'",
-        "this mapping is not closed",
-        "add `}`, or a comma between two pairs",
-    ),
+    ("expected ',' or ']'", "this list is not closed", "add `]`, or a comma between two values"),
+    ("expected ',' or '}'", "this mapping is not closed", "add `}`, or a comma between two pairs"),
     ("null into string", "a key is missing before this `:`", "write the key, or put the text in quotes"),
     ("recursive references", "an alias inside what it stands for", "write the values out"),
     ("expected string scalar", "a key must be text", "write the key as a word"),
@@ -113,6 +108,15 @@ fn syntax(parsers: &str, at: &Place, report: &mut Report) {
         let help = "close it on the same line, or indent the lines that follow".to_owned();
         return report.fault(&quote, "this quote is not closed", help);
     }
+    if let Some(path) = path_without_quotes(parsers, at) {
+        let quote = if path.contains('"') { '\'' } else { '"' };
+        let help = format!(
+            "quote it: {quote}{}{quote}",
+            if quote == '\'' { path.replace('\'', "''") } else { path.clone() }
+        );
+        let message = format!("`{path}` has brackets, which begin a list inside `{{…}}` and `[…]`");
+        return report.fault(at, message, help);
+    }
     if let Some(character) = parsers.strip_prefix("unexpected character: `") {
         let character = character.trim_end_matches('\'');
         let help = if character.starts_with("\\u") { "remove it" } else { "put the text in quotes" };
@@ -125,6 +129,38 @@ fn syntax(parsers: &str, at: &Place, report: &mut Report) {
         }
         None => report.fault(at, format!("this is not valid YAML: {parsers}"), None),
     }
+}
+
+/// The JSONPath whose bracket the parser stumbled over, between braces or brackets of YAML.
+fn path_without_quotes(parsers: &str, at: &Place) -> Option<String> {
+    if !parsers.contains("expected ',' or") {
+        return None;
+    }
+    let line = at.source.text.lines().nth(at.line as usize - 1)?;
+    let bracket = line.char_indices().nth(at.column as usize - 1).map(|(index, _)| index)?;
+    let start = line[..bracket].rfind([' ', ',', '{', '[']).map_or(0, |before| before + 1);
+    let path = &line[start..];
+    if !path.starts_with('$') {
+        return None;
+    }
+    let mut depth = 0_usize;
+    let mut end = path.len();
+    for (index, character) in path.char_indices() {
+        match character {
+            '[' => depth += 1,
+            ']' | '}' | ',' if depth == 0 => {
+                end = index;
+                break;
+            }
+            ':' if depth == 0 && path[index..].starts_with(": ") => {
+                end = index;
+                break;
+            }
+            ']' => depth -= 1,
+            _ => {}
+        }
+    }
+    Some(path[..end].trim_end().to_owned())
 }
 
 /// Where a quote begins that runs on into a line where it can't: the parser only knows that line.

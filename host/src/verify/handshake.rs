@@ -15,6 +15,7 @@ use super::{
     token::Token,
 };
 use crate::{
+    constant::Constant,
     request::{HeaderLine, Inbound},
     secret::{SecretValue, Secrets},
     selector::JsonPath,
@@ -44,8 +45,8 @@ pub struct When {
 pub enum Wanted {
     /// `"*"`: it is there.
     Anything,
-    Value(Value),
-    AnyOf(Vec<Value>),
+    Value(Constant),
+    AnyOf(Vec<Constant>),
     /// `null`: it is not there.
     Absent,
 }
@@ -260,8 +261,8 @@ impl Wanted {
     fn is(&self, value: &Value) -> bool {
         match self {
             Self::Anything => true,
-            Self::Value(wanted) => wanted == value,
-            Self::AnyOf(wanted) => wanted.contains(value),
+            Self::Value(wanted) => wanted.equals(value),
+            Self::AnyOf(wanted) => wanted.iter().any(|wanted| wanted.equals(value)),
             Self::Absent => false,
         }
     }

@@ -17,7 +17,10 @@ use super::{
     signature::Place,
     template::Template,
 };
-use crate::{json, matching::same, secret::SecretValue};
+use crate::{
+    json::{self, same},
+    secret::SecretValue,
+};
 
 #[derive(Clone, Debug)]
 pub struct Jwt {
