@@ -108,6 +108,8 @@ async fn what_is_not_understood_or_broken_says_why() {
         ("text/plain; charset=klingon", "klingon"),
         ("application/cloudevents+avro", "as JSON"),
         ("json", "`json`"),
+        ("application/json, application/json", "is not one media type"),
+        ("text/plain, application/json", "is not one media type"),
     ] {
         let answer = send(&host, content_type, "{}").await;
         let detail = refused(&host, &answer, 415, "unsupported_media").await;

@@ -17,6 +17,9 @@ pub(super) fn content_of(headers: &HeaderMap) -> Result<Content, String> {
     let text = String::from_utf8_lossy(line.as_bytes());
     let kind = kind_of(&text);
     match kind.as_str() {
+        other if !is_media_type(other) => {
+            Err(format!("Content-Type `{}` is not one media type; send application/json", clipped(other)))
+        }
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
             unicode(&text).map(|()| Content::Lines)
         }
@@ -48,9 +51,18 @@ pub(super) fn document_of(text: &str) -> Result<Document, String> {
         Some(("text", "plain")) => charset_of(text).map(Document::PlainText),
         Some(("text", _) | ("application", "xml")) => charset_of(text).map(Document::Text),
         Some((_, subtype)) if subtype.ends_with("+xml") => charset_of(text).map(Document::Text),
-        Some((kind, subtype)) if !kind.is_empty() && !subtype.is_empty() => Ok(Document::Bytes),
+        Some(_) if is_media_type(&kind) => Ok(Document::Bytes),
         _ => Err(format!("Content-Type `{}` is not understood here; send application/json", clipped(&kind))),
     }
+}
+
+/// A type and a subtype that RFC 9110 and RFC 6838 allow: no list of them, no blank in them, no `*`.
+fn is_media_type(kind: &str) -> bool {
+    let is_name = |name: &str| {
+        let part = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+        name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(part)
+    };
+    kind.split_once('/').is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype))
 }
 
 fn kind_of(text: &str) -> String {
@@ -126,6 +138,10 @@ mod tests {
             ("application/json; charset=\"us-ascii\"; profile=x", Json),
             ("application/vnd.github+json", Json),
             ("text/json", Json),
+            ("application/json; charset=UTF8;", Json),
+            ("application/json;", Json),
+            ("application/json; odata.metadata=minimal; charset=utf-8", Json),
+            ("application/scim+json", Json),
             ("application/x-www-form-urlencoded", Form(UTF_8)),
             ("application/x-www-form-urlencoded; charset=GBK", Form(GBK)),
             ("text/plain; charset=utf8", PlainText(UTF_8)),
@@ -159,6 +175,18 @@ mod tests {
             ("application/cloudevents+avro", "application/cloudevents+avro"),
             ("json", "`json`"),
             ("/json", "`/json`"),
+            ("application/json, application/json", "not one media type"),
+            ("application/json,application/json; charset=utf-8", "not one media type"),
+            ("application/json; charset=utf-8, application/json; charset=utf-8", "charset"),
+            ("text/plain, text/plain", "not one media type"),
+            ("application/x-www-form-urlencoded, application/json", "not one media type"),
+            ("application/json application/json", "not one media type"),
+            ("application/json/xml", "not one media type"),
+            ("application/cloudevents+json, application/json", "not one media type"),
+            ("application/x-ndjson,", "not one media type"),
+            ("*/*", "not one media type"),
+            ("application/*", "not one media type"),
+            ("\"application/json\"", "not one media type"),
             ("", "``"),
         ] {
             let error = content(content_type).unwrap_err();
