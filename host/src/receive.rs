@@ -38,7 +38,7 @@ use crate::{
     decode::Coding,
     host::Host,
     ingest::NotStored,
-    model::{Answer, Delivery, DeliveryKey, LogRow, NewEvent, Outcome},
+    model::{Answer, Delivery, DeliveryKey, LogRow, NewEvent, Outcome, body_checksum},
     registry::{Endpoint, Target},
     request::{Inbound, rfc3339},
     secret::{SecretValue, Secrets},
@@ -450,6 +450,7 @@ fn deliverable(target: &Target, request: &Inbound, judged: Judged, log: &mut Log
         key,
         window: rule.window,
         is_held: false,
+        body_checksum: body_checksum(&request.body),
     });
     Some(Delivery { events, quarantined, key, answer, log: log.clone(), raw: None })
 }

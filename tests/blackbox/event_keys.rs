@@ -72,8 +72,13 @@ pub fn event(trigger_ref: &str, key: &str) -> NewEvent {
 }
 
 pub fn under_key(key: &str, delivery: Delivery) -> Delivery {
-    let key =
-        DeliveryKey { owner_ref: "t.one".to_owned(), key: key.to_owned(), window: WINDOW, is_held: false };
+    let key = DeliveryKey {
+        owner_ref: "t.one".to_owned(),
+        key: key.to_owned(),
+        window: WINDOW,
+        is_held: false,
+        body_checksum: 0,
+    };
     Delivery { key: Some(key), ..delivery }
 }
 

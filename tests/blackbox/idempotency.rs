@@ -58,8 +58,12 @@ async fn a_refused_delivery_is_not_the_first() {
     assert_eq!(send(&host, "a", "{\"n\": \"x\"}").await.status, 422);
     let stored = send(&host, "a", "{\"n\": 1}").await;
     assert_eq!((stored.status, stored.header("idempotency-replayed")), (200, None));
-    // What the second one says no longer matters: it is the same delivery.
+    // What the second one says no longer matters: it is the same delivery. The log says that it is another body.
     let again = send(&host, "a", "{\"n\": 2}").await;
+    let note = "the body differs from that of the first delivery of this key".to_owned();
+    assert_eq!(host.logged(&again).await, ("duplicate".to_owned(), note));
+    let same = send(&host, "a", "{\"n\": 1}").await;
+    assert_eq!(host.logged(&same).await, ("duplicate".to_owned(), String::new()));
     assert_eq!((again.text, again.headers.contains_key("idempotency-replayed")), (stored.text, true));
     host.stop().await;
 }

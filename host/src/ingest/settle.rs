@@ -32,6 +32,17 @@ pub(super) enum Settled {
 pub(super) struct Told {
     pub(super) answer: Answer,
     pub(super) event_id: Option<Uuid>,
+    /// Of the body of the first delivery, where it is known.
+    pub(super) body_checksum: Option<i64>,
+}
+
+impl Told {
+    /// What the log says of a delivery that repeats this one, where that is odd.
+    pub(super) fn note_for(&self, repetition: &Delivery) -> Option<&'static str> {
+        let own = repetition.key.as_ref().map(|key| key.body_checksum);
+        (self.body_checksum.is_some() && self.body_checksum != own)
+            .then_some("the body differs from that of the first delivery of this key")
+    }
 }
 
 /// Stores a batch of deliveries of which no two have one key: what became of each, in their order.
@@ -139,7 +150,11 @@ async fn settle_deliveries(
         Some(key) if !is_first(delivery) => match answers.get(&(key.owner_ref.as_str(), key.key.as_str())) {
             // Its own row: this batch was committed by an earlier try whose answer was lost.
             Some(row) if row.request_id == delivery.log.id => Settled::First,
-            Some(row) => Settled::Repeated(Told { answer: row.answer(), event_id: row.event_id }),
+            Some(row) => Settled::Repeated(Told {
+                answer: row.answer(),
+                event_id: row.event_id,
+                body_checksum: row.body_checksum,
+            }),
             None => Settled::Again,
         },
         _ => Settled::First,
@@ -169,6 +184,7 @@ async fn settle_events(
             let told = Told {
                 answer: delivery.answer.renamed(&before),
                 event_id: batch::event_id(delivery).map(|id| before.get(&id).copied().unwrap_or(id)),
+                body_checksum: delivery.key.as_ref().map(|key| key.body_checksum),
             };
             *settled = Settled::Overlapping { told, before: before.len() };
         }

@@ -26,7 +26,7 @@ use crate::{
     clock::Clock,
     config::Config,
     metrics::Metrics,
-    model::{Answer, Delivery, LogRow, Outcome},
+    model::{Delivery, LogRow, Outcome},
     store::{
         Database, Fault,
         batch::{self, Stored},
@@ -286,10 +286,13 @@ impl Writer {
         for (Waiting { delivery, answer, .. }, settled) in batch.into_iter().zip(settled) {
             let event_id = batch::event_id(&delivery);
             let (told, again) = match settled {
-                Settled::First => (Told { answer: delivery.answer, event_id }, false),
+                Settled::First => {
+                    let body_checksum = delivery.key.as_ref().map(|key| key.body_checksum);
+                    (Told { answer: delivery.answer, event_id, body_checksum }, false)
+                }
                 Settled::Overlapping { told, before } => (told, before == delivery.events.len()),
                 Settled::Repeated(told) => {
-                    repetitions.push((repetition(&delivery.log, &told.answer), told.event_id));
+                    repetitions.push((repetition(&delivery, &told), told.event_id));
                     (told, true)
                 }
                 Settled::Again => {
@@ -312,7 +315,7 @@ impl Writer {
             let key = waiting.delivery.key.clone().map(|key| (key.owner_ref, key.key));
             let result = match key.and_then(|key| answers.get(&key)) {
                 Some(told) => {
-                    repetitions.push((repetition(&waiting.delivery.log, &told.answer), told.event_id));
+                    repetitions.push((repetition(&waiting.delivery, told), told.event_id));
                     Ok(Stored::Repeated(told.answer.clone()))
                 }
                 // The first of them failed: this one is told to come again.
@@ -455,8 +458,13 @@ fn apart(waiting: impl Iterator<Item = Waiting>) -> (Vec<Waiting>, Vec<Waiting>)
 }
 
 /// The log row of a request that repeats a stored delivery.
-fn repetition(row: &LogRow, answer: &Answer) -> LogRow {
-    LogRow { outcome: Outcome::Duplicate, status: answer.status, took: Some(row.duration()), ..row.clone() }
+fn repetition(delivery: &Delivery, told: &Told) -> LogRow {
+    let detail = match (delivery.log.detail.clone(), told.note_for(delivery)) {
+        (Some(detail), Some(note)) => Some(format!("{detail}; {note}")),
+        (detail, note) => detail.or_else(|| note.map(str::to_owned)),
+    };
+    let (status, took) = (told.answer.status, Some(delivery.log.duration()));
+    LogRow { outcome: Outcome::Duplicate, status, took, detail, ..delivery.log.clone() }
 }
 
 fn reply(answer: oneshot::Sender<Result<Stored, NotStored>>, result: Result<Stored, NotStored>) {

@@ -40,16 +40,19 @@ pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery], logged: bool
     let rows = sqlx::query!(
         r#"with claimed as (
              insert into hookpack.delivery as held
-               (owner_ref, key, request_id, event_id, status, content_type, body, received_at, expires_at)
-             select owner_ref, key, request_id, event_id, status, content_type, body, received_at, expires_at
+               (owner_ref, key, request_id, event_id, status, content_type, body, received_at, expires_at, body_checksum)
+             select owner_ref, key, request_id, event_id, status, content_type, body, received_at, expires_at,
+                    body_checksum
              from unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::smallint[], $6::text[], $7::text[],
-                         $8::timestamptz[], $9::timestamptz[])
-               as d (owner_ref, key, request_id, event_id, status, content_type, body, received_at, expires_at)
+                         $8::timestamptz[], $9::timestamptz[], $53::bigint[])
+               as d (owner_ref, key, request_id, event_id, status, content_type, body, received_at, expires_at,
+                     body_checksum)
              order by owner_ref, key
              on conflict (owner_ref, key) do update
                set request_id = excluded.request_id, event_id = excluded.event_id, status = excluded.status,
                    content_type = excluded.content_type, body = excluded.body,
-                   received_at = excluded.received_at, expires_at = excluded.expires_at
+                   received_at = excluded.received_at, expires_at = excluded.expires_at,
+                   body_checksum = excluded.body_checksum
                where held.expires_at <= excluded.received_at
              returning request_id
            ), event as (
@@ -153,6 +156,7 @@ pub async fn store(db: &mut PgConnection, deliveries: &[&Delivery], logged: bool
         &events.pack_hash as &[&[u8]],
         &events.claims,
         &kept.owner_ref as &[Option<&str>],
+        &claims.body_checksum,
     )
     .fetch_all(db)
     .await?;
@@ -164,7 +168,8 @@ pub async fn answers(db: &mut PgConnection, deliveries: &[&Delivery]) -> sqlx::R
     let claims = Claims::of(deliveries);
     sqlx::query_as!(
         AnswerRow,
-        r#"select d.owner_ref, d.key, d.request_id, d.event_id, d.status, d.content_type, d.body
+        r#"select d.owner_ref, d.key, d.request_id, d.event_id, d.status, d.content_type, d.body,
+                  d.body_checksum
            from hookpack.delivery d
            join unnest($1::text[], $2::text[]) as asked (owner_ref, key) using (owner_ref, key)"#,
         &claims.owner_ref as &[&str],
@@ -184,6 +189,8 @@ pub struct AnswerRow {
     pub status: i16,
     pub content_type: String,
     pub body: String,
+    /// Of the request's body; `None` of one that came before they were kept.
+    pub body_checksum: Option<i64>,
 }
 
 impl AnswerRow {
@@ -294,6 +301,7 @@ struct Claims<'a> {
     body: Vec<Cow<'a, str>>,
     received_at: Vec<OffsetDateTime>,
     expires_at: Vec<OffsetDateTime>,
+    body_checksum: Vec<i64>,
 }
 
 impl<'a> Claims<'a> {
@@ -310,6 +318,7 @@ impl<'a> Claims<'a> {
             rows.body.push(text(&delivery.answer.body));
             rows.received_at.push(delivery.log.received_at);
             rows.expires_at.push(delivery.log.received_at + key.window);
+            rows.body_checksum.push(key.body_checksum);
         }
         rows
     }
