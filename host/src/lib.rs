@@ -84,6 +84,8 @@ pub mod fetch;
 pub mod watch;
 /// Signatures of packs (ring).
 pub mod signing;
+/// Public keys that prove nothing.
+pub mod weak_keys;
 /// Secrets, and the key that seals.
 pub mod secret;
 /// The time of day.

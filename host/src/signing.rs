@@ -8,6 +8,8 @@ use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::weak_keys::is_weak_ed25519;
+
 /// Whose signature counts: an ed25519 public key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
@@ -22,7 +24,11 @@ impl PublicKey {
         let inside: String = text.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect();
         let bytes = BASE64_STANDARD.decode(inside).map_err(|_| told())?;
         let key = bytes.strip_prefix(&SPKI).unwrap_or(&bytes);
-        key.try_into().map(Self).map_err(|_| told())
+        let key = key.try_into().map_err(|_| told())?;
+        if is_weak_ed25519(&key) {
+            return Err(format!("`{}` is a key under which anybody can sign", text.trim()));
+        }
+        Ok(Self(key))
     }
 }
 

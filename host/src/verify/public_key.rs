@@ -137,19 +137,16 @@ impl PublicKeyRule {
             let told = "what lies at the certificate's URL is no certificate of this sender";
             return Ok(vec![key.ok_or_else(|| Unverified::bad(told))?]);
         }
-        let keys: Vec<_> = secrets.iter().filter_map(|secret| self.key(secret)).collect();
-        if keys.len() < secrets.len() {
-            tracing::warn!("a public key is not encoded as its trigger declares; it is skipped");
-        }
-        Ok(keys)
+        Ok(secrets.iter().filter_map(|secret| self.key(secret)).collect())
     }
 
-    fn key(&self, secret: &SecretValue) -> Option<PublicKey> {
+    /// The key that a secret is, if it is one as declared.
+    pub(super) fn key(&self, secret: &SecretValue) -> Option<PublicKey> {
         let text = std::str::from_utf8(secret.bytes()).ok()?;
         match &self.kind {
             Kind::Ed25519(decoding) if !text.contains("-----BEGIN") => {
                 let raw = decoding.key(secret.bytes()).and_then(|key| key.try_into().ok());
-                raw.map(PublicKey::Ed25519)
+                raw.and_then(PublicKey::ed25519)
             }
             Kind::Ed25519(_) => PublicKey::parse(text).filter(|key| matches!(key, PublicKey::Ed25519(_))),
             Kind::Ecdsa => PublicKey::parse(text).filter(|key| matches!(key, PublicKey::P256(_))),
