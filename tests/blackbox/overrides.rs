@@ -147,3 +147,38 @@ async fn a_pack_endpoint_has_overrides_of_its_own() {
     assert_eq!((host.send("one", "{}").await.status, host.send("one.any", "{}").await.status), (403, 200));
     host.stop().await;
 }
+
+/// By overrides a secret could be read out prefix by prefix: each of these chooses how it is read, or goes back to what
+/// the pack says.
+#[tokio::test]
+async fn a_token_that_is_bound_to_packs_changes_nothing_of_whom_they_believe() {
+    let host = one().await;
+    let bound = host.token("write", Some(&["one"])).await;
+    let verify = json!({"hmac": "sha256", "secret": {"strip": "It"}, "signed": "{body}",
+        "signature": {"header": "x-sig", "encoding": "hex"}});
+    for body in [
+        json!({"preset": "svix"}),
+        json!({"preset": null}),
+        json!({"verify": verify}),
+        json!({"signature": verify}),
+        json!({"verify": "none"}),
+        json!({"verify": null}),
+        json!({"signature": null}),
+        json!({"secrets": ["theirs"]}),
+        json!({"secrets": null}),
+        json!({"handshake": []}),
+        json!({"handshake": null}),
+        json!({"params": {"x": "y"}}),
+        json!({"params": null}),
+        json!({"rate_limit": null, "verify": "none"}),
+    ] {
+        for path in [PATH, "/api/v1/packs/one/webhooks"] {
+            let answer = host.ask_as(&bound, "PATCH", path, body.clone()).await;
+            assert_eq!(answer.status, 403, "{path} {body}: {}", answer.text);
+        }
+    }
+    let other = json!({"rate_limit": {"requests": 5, "window_seconds": 1}});
+    let answer = host.ask_as(&bound, "PATCH", PATH, other).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    host.stop().await;
+}
