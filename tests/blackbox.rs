@@ -108,6 +108,10 @@ mod remap;
 mod rooms;
 #[path = "blackbox/schemes.rs"]
 mod schemes;
+#[path = "blackbox/secret_ownership.rs"]
+mod secret_ownership;
+#[path = "blackbox/secret_values.rs"]
+mod secret_values;
 #[path = "blackbox/secrets.rs"]
 mod secrets;
 #[path = "blackbox/selector_attacks.rs"]

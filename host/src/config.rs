@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     pack::diagnostics::nearest,
-    secret::{SecretSources, SecretText},
+    secret::{Grants, SecretSources, SecretText},
     signing::PublicKey,
 };
 
@@ -57,6 +57,9 @@ pub struct Config {
     pub postgres_start_seconds: u64,
     /// One file a secret, one value a line (newest first).
     pub secrets_dir: Option<PathBuf>,
+    /// Packs, by their refs, that may use a secret which does not belong to them by its name:
+    /// `{shared_key: [shop, billing]}`. They add to what `hookpack secret grant` has stored.
+    pub secret_grants: BTreeMap<String, Vec<String>>,
     /// Files that stand for URLs of certificates and key sets, on hosts without a way out.
     pub pinned_urls: BTreeMap<String, PathBuf>,
     /// The file of the key that seals endpoint keys in the database. Default: `<data_dir>/master-key`.
@@ -260,6 +263,7 @@ impl Default for Config {
             postgres_socket_group: None,
             postgres_start_seconds: 120,
             secrets_dir: None,
+            secret_grants: BTreeMap::new(),
             pinned_urls: BTreeMap::new(),
             master_key_file: None,
             master_key: None,
@@ -416,8 +420,12 @@ impl Environment {
 
     /// `HOOKPACK_SECRET_GITHUB_WEBHOOK` as `github_webhook`, and so on.
     fn secrets(&self) -> BTreeMap<String, String> {
+        // A setting such as `secret_grants` is no secret.
+        let settings: Vec<_> =
+            Config::keys().iter().map(|key| format!("HOOKPACK_{}", key.to_uppercase())).collect();
         let secret = |(name, value): (&String, &String)| {
-            Some((name.strip_prefix("HOOKPACK_SECRET_")?.to_lowercase(), value.clone()))
+            let secret = name.strip_prefix("HOOKPACK_SECRET_").filter(|_| !settings.contains(name))?;
+            Some((secret.to_lowercase(), value.clone()))
         };
         self.0.iter().filter_map(secret).collect()
     }
@@ -464,6 +472,17 @@ impl Config {
 
     pub fn secret_sources(&self, environment: &Environment) -> SecretSources {
         SecretSources { environment: environment.secrets(), folder: self.secrets_dir.clone() }
+    }
+
+    /// What the configuration grants.
+    pub fn secret_grants(&self) -> Grants {
+        let mut grants = Grants::default();
+        for (name, pack_refs) in &self.secret_grants {
+            for pack_ref in pack_refs {
+                grants.add(name, pack_ref);
+            }
+        }
+        grants
     }
 
     pub fn writers(&self) -> usize {

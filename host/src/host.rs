@@ -28,10 +28,11 @@ use crate::{
     limits::{HostLimits, Sampler},
     metrics::Metrics,
     news::News,
-    registry::{Keyring, Registry},
-    secret::{MasterKey, Origin, SecretSources, SecretValue, Secrets, StoredSecret, StoredSecrets},
+    policy_secrets::{HostSecrets, PolicySecrets, ProblemKind, SecretProblem},
+    registry::{Keyring, Registry, Target},
+    secret::{MasterKey, Origin, Ownership, SecretSources, SecretValue, StoredSecret, StoredSecrets},
     store::{
-        changes,
+        changes, secret_grants,
         secrets::{self, SecretRow},
     },
     traces::Traces,
@@ -49,7 +50,7 @@ pub struct Host {
     pub public_url: String,
     pub clock: Clock,
     pub registry: ArcSwap<Registry>,
-    pub secrets: ArcSwap<Secrets>,
+    pub secrets: ArcSwap<HostSecrets>,
     pub sources: SecretSources,
     /// Secrets of the database, opened.
     pub stored: ArcSwap<StoredSecrets>,
@@ -126,20 +127,76 @@ pub async fn stored_secrets(
             );
         }
         let origin = if row.source == "handshake" { Origin::Handshake } else { Origin::Operator };
-        let SecretRow { id, name, version, created_at, expires_at, .. } = row;
-        StoredSecret { id, name, origin, version, created_at, expires_at, value }
+        let SecretRow { id, name, pack_ref, version, created_at, expires_at, .. } = row;
+        StoredSecret { id, name, origin, pack_ref, version, created_at, expires_at, value }
     };
-    Ok(StoredSecrets(secrets::all(pool, now).await?.into_iter().map(opened).collect()))
+    let versions = secrets::all(pool, now).await?.into_iter().map(opened).collect();
+    Ok(StoredSecrets { versions, grants: secret_grants::all(pool).await? })
+}
+
+/// What every policy of these registries may use, of what there is now: of the last one, who owns what. Unchanged since
+/// `before`: nothing.
+fn policy_secrets(
+    registries: &[&Registry],
+    config: &Config,
+    sources: &SecretSources,
+    stored: &StoredSecrets,
+    before: &HostSecrets,
+) -> Option<HostSecrets> {
+    let mut governed: Vec<_> = registries.iter().flat_map(|registry| registry.governed()).collect();
+    governed.sort_by_key(|governed| (governed.owner_ref, Arc::as_ptr(governed.policy)));
+    governed.dedup_by_key(|governed| (governed.owner_ref, Arc::as_ptr(governed.policy)));
+    let mut grants = config.secret_grants();
+    for grant in &stored.grants {
+        grants.add(&grant.name, &grant.pack_ref);
+    }
+    let refs = registries.last().into_iter().flat_map(|registry| registry.loaded.references());
+    let ownership = Ownership::new(refs.map(str::to_owned), grants);
+    let names: BTreeSet<&str> = governed.iter().flat_map(|governed| governed.policy.secret_names()).collect();
+    let found = names.into_iter().map(|name| (name.to_owned(), sources.find(name, stored))).collect();
+    let is_same = before.is_of(&governed, &ownership, &found);
+    (!is_same).then(|| HostSecrets::resolve(&governed, ownership, found))
+}
+
+/// The same at start, with a line in the log for whatever can't be used.
+pub fn first_secrets(
+    registry: &Registry,
+    config: &Config,
+    sources: &SecretSources,
+    stored: &StoredSecrets,
+) -> HostSecrets {
+    let nothing = HostSecrets::default();
+    let secrets = policy_secrets(&[registry], config, sources, stored, &nothing).unwrap_or_default();
+    warn_of_new(&nothing, &secrets);
+    secrets
+}
+
+/// Logs what became wrong since: a secret that can't be used is seen nowhere else until a sender complains. One that
+/// is merely missing is named at start and by `/readyz`.
+fn warn_of_new(before: &HostSecrets, now: &HostSecrets) {
+    let known = before.problems();
+    for (problem, owners) in now.problems() {
+        if problem.kind != ProblemKind::Missing && known.get(&problem) != Some(&owners) {
+            tracing::warn!(secret = problem.name, owners = owners.join(", "), "{problem}");
+        }
+    }
 }
 
 impl Host {
     /// Looks every secret up again that a policy names: a value that has come, gone or changed counts from now on.
     pub fn refresh_secrets(&self) {
         let _refreshing = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = self.sources.read(self.registry.load().secret_names(), &self.stored.load());
-        if **self.secrets.load() != fresh {
-            self.secrets.store(Arc::new(fresh));
-        }
+        self.put_secrets(&[&self.registry.load()]);
+    }
+
+    /// While `refreshing` is held.
+    fn put_secrets(&self, registries: &[&Registry]) {
+        let (stored, before) = (self.stored.load(), self.secrets.load());
+        let Some(fresh) = policy_secrets(registries, &self.config, &self.sources, &stored, &before) else {
+            return;
+        };
+        warn_of_new(&before, &fresh);
+        self.secrets.store(Arc::new(fresh));
     }
 
     /// Puts packs to work, in one step: requests that have begun end with the ones that they began with. Their secrets
@@ -150,9 +207,7 @@ impl Host {
         let installing = spawn_blocking(move || {
             let _refreshing = host.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
             // Those of the old packs, too: requests that have begun may still want them.
-            let before = host.registry.load();
-            let names = before.secret_names().chain(registry.secret_names());
-            host.secrets.store(Arc::new(host.sources.read(names, &host.stored.load())));
+            host.put_secrets(&[&host.registry.load(), &registry]);
             host.registry.store(Arc::new(registry));
         });
         installing.await.context("looking secrets up")
@@ -223,39 +278,43 @@ impl Host {
         Ok(())
     }
 
-    /// Keeps a secret that a handshake brought, sealed, and has it in force; `false` when there is one already.
-    pub async fn keep_secret(&self, name: &str, value: &SecretValue) -> Result<bool> {
-        if self.has_secret(name) {
+    /// The secrets of a trigger or pack.
+    pub fn secrets_of(&self, target: &Target) -> Arc<PolicySecrets> {
+        self.secrets.load().of(target.owner_ref(), target.policy())
+    }
+
+    /// Keeps a secret that a handshake brought to a pack, sealed, and has it in force; `false` when the pack does not
+    /// await one of that name.
+    pub async fn keep_secret(&self, pack_ref: &str, name: &str, value: &SecretValue) -> Result<bool> {
+        if !self.awaits_secret(pack_ref, name) {
             return Ok(false);
         }
         let mut transaction = self.pool.begin().await?;
         changes::lock_sealing(&mut *transaction).await?;
         let sealed = self.master_key.seal(value.bytes(), secret_seal(name))?;
-        let first = secrets::keep_brought(&mut *transaction, name, &sealed, self.clock.now()).await?;
+        let first =
+            secrets::keep_brought(&mut *transaction, name, pack_ref, &sealed, self.clock.now()).await?;
         // The first signed delivery may go to another host.
         changes::tell(&mut *transaction).await?;
         transaction.commit().await?;
         self.load_stored_secrets().await?;
         self.refresh_secrets();
-        tracing::info!(name, first, "a handshake brought a secret");
+        tracing::info!(name, pack_ref, first, "a handshake brought a secret");
         Ok(first)
     }
 
-    /// Whether anybody has provided a value of it.
-    pub fn has_secret(&self, name: &str) -> bool {
-        self.sources.find(name, &self.stored.load()).0.is_some()
+    /// Whether a sender may bring a pack the secret of that name: it is the pack's by its name, not by a grant, and no
+    /// value of it is there, whatever its worth.
+    pub fn awaits_secret(&self, pack_ref: &str, name: &str) -> bool {
+        self.secrets.load().ownership.owns(pack_ref, name)
+            && self.sources.find(name, &self.stored.load()).of(pack_ref).0.is_none()
     }
 
-    /// The secrets that policies name and nobody has provided.
-    pub fn missing_secrets(&self) -> Vec<String> {
-        let (registry, secrets) = (self.registry.load(), self.secrets.load());
-        let mut missing: Vec<_> = registry
-            .secret_names()
-            .filter(|name| secrets.values(name).is_empty())
-            .map(str::to_owned)
-            .collect();
-        missing.sort();
-        missing
+    /// What is wrong with secrets that policies name, with the triggers and packs that it keeps from working.
+    pub fn secret_problems(&self) -> Vec<(SecretProblem, Vec<String>)> {
+        let secrets = self.secrets.load();
+        let problems = secrets.problems().into_iter();
+        problems.map(|(problem, owners)| (problem, owners.into_iter().map(str::to_owned).collect())).collect()
     }
 
     /// The URL that opens with a key.

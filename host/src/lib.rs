@@ -35,6 +35,8 @@ pub mod traces;
 pub mod limits;
 /// Telling whoever waits for events that some were stored.
 pub mod news;
+/// Which secrets each policy may use, and what is wrong with the others.
+pub mod policy_secrets;
 /// What a request must satisfy before it is looked at.
 pub mod policy;
 /// From payload to event: fields, templates (minijinja).

@@ -5,6 +5,7 @@ pub mod events;
 pub mod master_key;
 pub mod overrides;
 pub mod quarantine;
+pub mod secret_grants;
 pub mod secrets;
 pub mod tokens;
 pub mod webhooks;
@@ -44,6 +45,8 @@ pub enum Denied {
     Conflict(String),
     /// A policy that can't be.
     Invalid(Report),
+    /// A value that can't be used for what it is meant for.
+    Unfit(String),
     /// It is done, and is not in force here yet: the database went away in between.
     NotInForce,
     /// It may be done a little later.

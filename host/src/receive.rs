@@ -233,7 +233,7 @@ async fn check(
 ) -> Result<Passed, Refusal> {
     let Course { host, is_trial, .. } = course;
     // As they are now, to the end: packs and their secrets may be swapped meanwhile.
-    let known = host.secrets.load_full();
+    let known = host.secrets_of(&endpoint.target);
     let budget = &Budget::new(budget::Limits::of(&host.config), Instant::now());
     let policy = endpoint.target.policy();
     log.trigger_ref = Some(endpoint.target.owner_ref().to_owned());
@@ -259,7 +259,7 @@ async fn check(
         steps.enter(Step::Body);
         let has_body = small_body(request, &endpoint.target, body, &host.config).await;
         steps.enter(Step::Handshake);
-        if let Some(shaken) = shake(course, endpoint, &known, request, has_body, budget).await? {
+        if let Some(shaken) = shake(course, endpoint, &known.usable, request, has_body, budget).await? {
             return Ok(Passed::Shaken(shaken));
         }
     }
@@ -319,14 +319,17 @@ fn begin(clock: &Clock, source_ip: IpAddr, head: &Parts) -> LogRow {
 }
 
 /// Not paused, and its secrets are there: a trigger that is to verify and can't lets nobody through.
-fn open(endpoint: &Endpoint, known: &Secrets) -> Result<Vec<SecretValue>, Refusal> {
+fn open(
+    endpoint: &Endpoint,
+    known: &crate::policy_secrets::PolicySecrets,
+) -> Result<Vec<SecretValue>, Refusal> {
     if endpoint.paused {
         return Err(Refusal::paused());
     }
     let policy = endpoint.target.policy();
-    let secrets = known.of(&policy.secrets);
+    let secrets = known.usable.of(&policy.secrets);
     if policy.verify.needs_secret() && secrets.is_empty() {
-        return Err(Refusal::secret_missing(&policy.secrets));
+        return Err(Refusal::secret_missing(&policy.secrets, &known.problems));
     }
     Ok(secrets)
 }
@@ -360,9 +363,14 @@ async fn shake(
     if endpoint.paused {
         return Err(Refusal::paused());
     }
-    let Some(name) = target.policy().secrets.first() else { return Ok(None) };
-    let kept =
-        if course.is_trial { Ok(!host.has_secret(name)) } else { host.keep_secret(name, secret).await };
+    let (pack_ref, Some(name)) = (target.pack_ref(), target.policy().secrets.first()) else {
+        return Ok(None);
+    };
+    let kept = if course.is_trial {
+        Ok(host.awaits_secret(pack_ref, name))
+    } else {
+        host.keep_secret(pack_ref, name, secret).await
+    };
     match kept {
         Ok(true) => Ok(shaken),
         // Somebody else was first: this one is a stranger.

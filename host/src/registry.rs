@@ -24,6 +24,7 @@ use crate::{
     clock::Clock,
     pack::{Loaded, Pack, Trigger, diagnostics::Report},
     policy::Policy,
+    policy_secrets::Governed,
     secret::{self, MasterKey},
     store::overrides,
 };
@@ -83,6 +84,13 @@ impl Target {
         match self {
             Self::Trigger(_) => "trigger",
             Self::Pack(_) => "pack",
+        }
+    }
+
+    pub fn pack_ref(&self) -> &str {
+        match self {
+            Self::Trigger(trigger) => &trigger.pack_ref,
+            Self::Pack(pack) => &pack.reference,
         }
     }
 
@@ -235,26 +243,28 @@ impl Registry {
     }
 
     /// The policy of every trigger and of every pack's own endpoint, with whose it is.
-    pub fn policies(&self) -> impl Iterator<Item = (&str, &Policy)> {
-        let packs = self.packs().map(|pack| (pack.reference.as_str(), &*pack.policy));
-        packs.chain(self.triggers().map(|trigger| (trigger.reference.as_str(), &*trigger.policy)))
+    pub fn governed(&self) -> impl Iterator<Item = Governed<'_>> {
+        self.packs().flat_map(|pack| {
+            let pack_ref = pack.reference.as_str();
+            let own = Governed { owner_ref: pack_ref, pack_ref, policy: &pack.policy };
+            let triggers = pack.triggers.iter().map(|trigger| Governed {
+                owner_ref: &trigger.reference,
+                pack_ref,
+                policy: &trigger.policy,
+            });
+            std::iter::once(own).chain(triggers)
+        })
     }
 
     /// Whose policies name which secret.
     pub fn secret_users(&self) -> HashMap<String, Vec<String>> {
         let mut users: HashMap<String, Vec<String>> = HashMap::new();
-        for (owner_ref, policy) in self.policies() {
+        for Governed { owner_ref, policy, .. } in self.governed() {
             for name in policy.secret_names() {
                 users.entry(name.to_owned()).or_default().push(owner_ref.to_owned());
             }
         }
         users
-    }
-
-    /// Every secret that any policy names, each once.
-    pub fn secret_names(&self) -> impl Iterator<Item = &str> {
-        let names: HashSet<&str> = self.packs().flat_map(|pack| pack.secret_names()).collect();
-        names.into_iter()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Secrets: values that never print, where they are found, and the master key that seals what we keep.
 
 mod master_key;
+mod ownership;
 mod private_file;
 mod sources;
 mod stored;
@@ -13,8 +14,9 @@ use sha2::{Digest, Sha256};
 
 pub use self::{
     master_key::MasterKey,
-    sources::{Origin, SecretSources},
-    stored::{StoredSecret, StoredSecrets},
+    ownership::{Grants, Owner, Ownership},
+    sources::{Found, Origin, SecretSources, without_mark},
+    stored::{StoredGrant, StoredSecret, StoredSecrets},
 };
 
 /// The bytes of one secret; its debug form says nothing about them.
@@ -29,6 +31,24 @@ impl SecretValue {
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Whether it has nothing in it that one can see: white space, control characters, fillers of no width. Whoever set
+    /// it meant to set something else.
+    pub fn is_blank(&self) -> bool {
+        String::from_utf8_lossy(&self.0).chars().all(is_invisible)
+    }
+}
+
+fn is_invisible(letter: char) -> bool {
+    letter.is_whitespace()
+        || letter.is_control()
+        || matches!(
+            letter,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+                | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 impl fmt::Debug for SecretValue {
@@ -177,6 +197,19 @@ mod tests {
         assert_eq!(key.len(), 35);
         assert!(key.strip_prefix("wh_").unwrap().bytes().all(|byte| byte.is_ascii_alphanumeric()));
         assert_ne!(key, endpoint_key().unwrap());
+    }
+
+    #[test]
+    fn what_nobody_can_see_is_blank() {
+        for blank in
+            ["", " ", "\t\r\n", "\0\0", "\u{a0}\u{2003}\u{3000}", "\u{200b}\u{feff}", "\u{1b}\u{7f}\u{85}"]
+        {
+            assert!(SecretValue::new(blank).is_blank(), "{blank:?}");
+        }
+        for text in ["x", " x ", ".", "\u{200b}x", "é"] {
+            assert!(!SecretValue::new(text).is_blank(), "{text:?}");
+        }
+        assert!(!SecretValue::new([0xff]).is_blank());
     }
 
     #[test]

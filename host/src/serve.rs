@@ -31,6 +31,7 @@ use crate::{
     metrics::Metrics,
     model::Scope,
     news::News,
+    operate::secret_grants,
     registry::{Keyring, Registry},
     reload::Keeper,
     secret::{self, MasterKey, SecretText, StoredSecrets},
@@ -116,18 +117,19 @@ impl Running {
         let version = changes::version(&pool).await?;
         let registry = Registry::build(loaded, &nothing, true, keyring);
         let registry = registry.await.context("issuing endpoint keys")?;
+        secret_grants::grant_what_is_in_use(&pool, &registry, &config, &clock).await?;
         let sources = config.secret_sources(environment);
         let stored = host::stored_secrets(&pool, &master_key, clock.now(), &StoredSecrets::default()).await?;
-        let secrets = sources.read(registry.secret_names(), &stored);
         let (ingest, writers) = Ingest::start(&config, &database, &clock, &metrics);
         let (traces, tracing) = Traces::start(&config, &clock, &metrics)?.unzip();
         let (looks, asks) = mpsc::channel(LOOKS_MAX);
         let host = Arc::new(Host {
+            // What it is made of is moved below.
+            secrets: ArcSwap::from_pointee(host::first_secrets(&registry, &config, &sources, &stored)),
             public_url: config.public_url(),
             limits: HostLimits::new(&config, &clock),
             strangers: Sampler::new(config.stranger_rows_per_second, &clock),
             registry: ArcSwap::from_pointee(registry),
-            secrets: ArcSwap::from_pointee(secrets),
             sources,
             stored: ArcSwap::from_pointee(stored),
             master_key,

@@ -13,6 +13,7 @@ pub mod overrides;
 pub mod quarantine;
 pub mod rate_limits;
 pub mod requests;
+pub mod secret_grants;
 pub mod secrets;
 mod server;
 pub mod session;

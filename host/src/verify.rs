@@ -1,6 +1,7 @@
 //! Verification: is this request from who it says, unchanged, and fresh? Declared in YAML, pure in here.
 
 pub mod digest;
+mod fit;
 pub mod handshake;
 pub mod hmac;
 pub mod jwt;

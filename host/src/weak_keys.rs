@@ -2,7 +2,7 @@
 
 /// The y coordinates of the points of small order (RFC 8032 encodings without the sign bit). Under such a key one
 /// signature fits about every eighth message, whatever it says. The list and why:
-/// <https://eprint.iacr.org/2020/1244> ("Taming the many EdDSAs"), table 1.
+/// <https://eprint.iacr.org/2020/1244>, table 1.
 const SMALL_ORDER: [[u8; 32]; 5] = [
     [0; 32],
     first_byte(1),

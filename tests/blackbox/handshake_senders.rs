@@ -77,7 +77,7 @@ async fn a_mac_for_strangers_signs_no_delivery() {
 /// Asana brings the secret with its first request; who comes later brings nothing.
 #[tokio::test]
 async fn a_secret_that_a_sender_brings_is_kept_once_and_sealed() {
-    let host = host("  preset: asana\n  secrets: [asana_hook]\n").await;
+    let host = host("  preset: asana\n  secrets: [s_hook]\n").await;
     let shake = async |secret: &str| {
         let request = host.post("s.t").header("x-hook-secret", secret).body("{}");
         Answer::of(request.send().await.unwrap()).await
@@ -106,7 +106,7 @@ async fn a_secret_that_a_sender_brings_is_kept_once_and_sealed() {
     // Sealed, and nowhere in the clear.
     let (sealed, named): (Vec<u8>, String) =
         sqlx::query_as("select value_sealed, name from hookpack.secret").fetch_one(&host.pool).await.unwrap();
-    assert_eq!(named, "asana_hook");
+    assert_eq!(named, "s_hook");
     assert!(!sealed.windows(own.len()).any(|bytes| bytes == own.as_bytes()));
     let log =
         "select count(*) from hookpack.request_log l where l::text like '%6f0b2ce0e6f74d1f9b3f9a1a0c3f7a11%'";
@@ -116,7 +116,7 @@ async fn a_secret_that_a_sender_brings_is_kept_once_and_sealed() {
 /// Many that ask at once: one is first, on any number of hosts.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_secrets_that_are_brought_at_once_one_is_kept() {
-    let host = host("  preset: notion\n  secrets: [notion_hook]\n").await;
+    let host = host("  preset: notion\n  secrets: [s_hook]\n").await;
     let ask = |number: usize| {
         let request =
             host.post("s.t").body(json!({"verification_token": format!("secret_{number:032}")}).to_string());

@@ -31,6 +31,9 @@ use time::{OffsetDateTime, macros::datetime};
 pub const NOW: OffsetDateTime = datetime!(2026-11-22 10:00 UTC);
 /// Every secret's value, unless a test says otherwise.
 pub const SECRET: &str = "It's a Secret to Everybody";
+/// Names of secrets that packs of tests may use, whatever their refs: a test of who may use what has other names.
+pub const GRANTED: [&str; 7] =
+    ["secret", "own", "github_webhook", "stripe_webhook", "shared", "late", "nobody_has_it"];
 
 /// The root of the repository.
 pub fn repository() -> PathBuf {
@@ -180,7 +183,17 @@ impl Setup {
         let environment = ["GITHUB_WEBHOOK", "STRIPE_WEBHOOK", "SECRET"]
             .iter()
             .fold(Environment::default(), |all, name| all.with(&format!("HOOKPACK_SECRET_{name}"), SECRET));
-        Self { config, environment, folder, clock: Clock::held(NOW) }
+        Self { config, environment, folder, clock: Clock::held(NOW) }.granted()
+    }
+
+    /// With [`GRANTED`] for every pack that is there now.
+    fn granted(mut self) -> Self {
+        let packs = fs::read_dir(&self.config.packs).unwrap().flatten();
+        let refs: Vec<_> = packs.map(|pack| pack.file_name().to_string_lossy().into_owned()).collect();
+        for name in GRANTED {
+            self.config.secret_grants.insert(name.to_owned(), refs.clone());
+        }
+        self
     }
 
     /// The same with one more file, or another text of one.

@@ -171,6 +171,7 @@ async fn log_lines_of_a_request_name_it_and_its_trace() {
     write(&folder.path().join("packs/t/triggers/one.yaml"), TRIGGER);
     let mut command = Command::new(env!("CARGO_BIN_EXE_hookpack"));
     command.env("HOOKPACK_DATABASE_URL", &database.url).env("HOOKPACK_SECRET_GITHUB_WEBHOOK", SECRET);
+    command.env("HOOKPACK_SECRET_GRANTS", "{github_webhook: [t]}");
     command.env("HOOKPACK_LOG", "info,hookpack=debug").env("HOOKPACK_LOG_FORMAT", "json");
     let host = Process::start_with(folder.path(), command);
     let webhook = host.api("/api/v1/triggers/t.one/webhooks").await.json();

@@ -107,11 +107,11 @@ async fn the_time_is_among_the_headers_that_are_signed() {
 /// What an operator provides counts, and what a stranger brings doesn't, whenever it can't be read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_is_brought_never_stands_before_an_operator_s() {
-    let trigger = "name: t\nref: s.t\ntype: webhook\npayload_schema: true\nwebhook: {enabled: true, preset: asana, secrets: [asana_hook]}\n";
+    let trigger = "name: t\nref: s.t\ntype: webhook\npayload_schema: true\nwebhook: {enabled: true, preset: asana, secrets: [s_hook]}\n";
     let mut setup = Setup::new(&[("s/triggers/t.yaml", trigger)]);
     let secrets = setup.folder.path().join("secrets");
     // There, and being written.
-    write(&secrets.join("asana_hook"), "");
+    write(&secrets.join("s_hook"), "");
     setup.config.secrets_dir = Some(secrets.clone());
     let host = setup.start().await;
     let brought = "6f0b2ce0e6f74d1f9b3f9a1a0c3f7a11";
@@ -121,10 +121,10 @@ async fn a_secret_that_is_brought_never_stands_before_an_operator_s() {
     assert_eq!(shake().await, 503);
     assert_eq!(host.count("select count(*) from hookpack.secret").await, 0);
     // Brought while there was none, then provided: the operator's counts from now on.
-    fs::remove_file(secrets.join("asana_hook")).unwrap();
+    fs::remove_file(secrets.join("s_hook")).unwrap();
     assert_eq!(shake().await, 200);
     assert_eq!(shake().await, 200, "asked again, for the answer was lost");
-    write(&secrets.join("asana_hook"), "the operator's own secret");
+    write(&secrets.join("s_hook"), "the operator's own secret");
     let deliver = async |secret: &str| {
         let signature = github_signature(b"{}", secret).replace("sha256=", "");
         host.post("s.t")
@@ -145,7 +145,7 @@ async fn a_secret_that_is_brought_never_stands_before_an_operator_s() {
 
 #[tokio::test]
 async fn nobody_brings_a_secret_from_where_nobody_may_send() {
-    let host = host("  preset: asana\n  secrets: [asana_hook]\n  ip_allowlist: [192.0.2.0/24]\n").await;
+    let host = host("  preset: asana\n  secrets: [s_hook]\n  ip_allowlist: [192.0.2.0/24]\n").await;
     let request = host.post("s.t").header("x-hook-secret", "6f0b2ce0e6f74d1f9b3f9a1a0c3f7a11").body("{}");
     assert_eq!(request.send().await.unwrap().status(), 403);
     assert_eq!(host.count("select count(*) from hookpack.secret").await, 0);

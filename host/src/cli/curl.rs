@@ -6,7 +6,6 @@ use crate::{host::Host, model::Outcome, pack::cases, pack::diagnostics::Report, 
 /// become come first, then unsigned triggers.
 pub(super) fn line(host: &Host) -> Option<String> {
     let registry = host.registry.load();
-    let secrets = host.secrets.load();
     let mut best: Option<((bool, bool, usize), String)> = None;
     for pack in registry.packs() {
         for case in cases::read(pack, &pack.reference, &host.config, &mut Report::default()) {
@@ -25,8 +24,8 @@ pub(super) fn line(host: &Host) -> Option<String> {
             if best.as_ref().is_some_and(|(other, _)| *other <= rank) || case.request.body.len() > 1500 {
                 continue;
             }
-            let outgoing =
-                case.outgoing(target.policy(), &secrets, &host.public_url, &path, host.clock.now());
+            let secrets = &host.secrets_of(&target).usable;
+            let outgoing = case.outgoing(target.policy(), secrets, &host.public_url, &path, host.clock.now());
             if let Ok(outgoing) = outgoing {
                 best = Some((rank, written(&host.webhook_url(key), &outgoing)));
             }

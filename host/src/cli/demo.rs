@@ -82,6 +82,7 @@ async fn in_folder(setup: &Setup, args: Args, folder: &Path) -> Result<ExitCode>
     let packs: Vec<_> = loaded.packs().cloned().collect();
     pin(&mut config, &packs, folder)?;
     let environment = with_secrets(&setup.environment, &packs);
+    grant(&mut config, &packs);
     output::line("Starting a host on a fresh store …");
     let started = async { Running::start(config, &environment, Clock::System).await };
     let running = tokio::select! {
@@ -152,6 +153,15 @@ fn with_secrets(environment: &Environment, packs: &[Arc<Pack>]) -> Environment {
     environment
 }
 
+/// Secrets of a demo are made up: every pack may use those that it names.
+fn grant(config: &mut Config, packs: &[Arc<Pack>]) {
+    for pack in packs {
+        for name in pack.secret_names() {
+            config.secret_grants.entry(name.to_owned()).or_default().push(pack.reference.clone());
+        }
+    }
+}
+
 /// Sends every case of every pack and shows what came of it; whether all went as expected.
 async fn show(running: &Running) -> Result<bool> {
     let http = client::http()?;
@@ -214,8 +224,8 @@ async fn deliver(
 ) -> Result<(Got, String)> {
     let host = &running.host;
     let path = format!("/api/v1/webhooks/{key}");
-    let secrets = host.secrets.load();
-    let outgoing = case.outgoing(target.policy(), &secrets, &host.public_url, &path, host.clock.now());
+    let secrets = &host.secrets_of(target).usable;
+    let outgoing = case.outgoing(target.policy(), secrets, &host.public_url, &path, host.clock.now());
     let mut outgoing = outgoing.map_err(anyhow::Error::msg)?;
     if case.request.source_ip != running.address.ip() {
         let source = HeaderValue::from_str(&case.request.source_ip.to_string())?;

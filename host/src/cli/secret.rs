@@ -16,6 +16,7 @@ use super::{
     list::{list, text},
     output,
 };
+use crate::secret::without_mark;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -25,8 +26,25 @@ pub(super) enum Command {
     Rotate(RotateArgs),
     /// Forget every stored version.
     Rm(RmArgs),
+    /// Let a pack use a secret that is not its own by its name.
+    Grant(GrantArgs),
+    /// Take a grant back: for that pack the secret is missing from then on.
+    Revoke(GrantArgs),
     /// List the secrets that policies name or the host keeps, without their values.
     List(AskArgs),
+    /// Show one secret without its value: versions, who may use it, what keeps policies from it.
+    Show(RmArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct GrantArgs {
+    /// As a policy names it under `secrets`.
+    name: String,
+    /// The ref of the pack; it need not be there yet.
+    #[arg(long = "pack", value_name = "REF")]
+    pack_ref: String,
+    #[command(flatten)]
+    ask: AskArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,6 +90,18 @@ pub(super) async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
             let call = (Method::DELETE, &*format!("/secrets/{name}"), Value::Null);
             ask.ask(setup, call, |_| output::line(&format!("{name}: forgotten"))).await
         }
+        Command::Grant(GrantArgs { name, pack_ref, ask }) => {
+            let call = (Method::POST, &*format!("/secrets/{name}/grants"), json!({"pack": pack_ref}));
+            ask.ask(setup, call, |_| output::line(&format!("{name}: pack {pack_ref} may use it"))).await
+        }
+        Command::Revoke(GrantArgs { name, pack_ref, ask }) => {
+            let call = (Method::DELETE, &*format!("/secrets/{name}/grants/{pack_ref}"), Value::Null);
+            ask.ask(setup, call, |_| output::line(&format!("{name}: pack {pack_ref} may not use it"))).await
+        }
+        Command::Show(RmArgs { name, ask }) => {
+            let call = (Method::GET, &*format!("/secrets/{name}"), Value::Null);
+            ask.ask(setup, call, |answer| show(&answer["data"])).await
+        }
         Command::List(ask) => ask.ask(setup, (Method::GET, "/secrets", Value::Null), tell_all).await,
     }
 }
@@ -82,8 +112,9 @@ async fn set(setup: &Setup, args: SetArgs) -> Result<ExitCode> {
         Some(file) => std::fs::read_to_string(&file).with_context(|| file.display().to_string())?,
         None => from_standard_input(&name)?,
     };
-    // What editors and `echo` put at the end is no part of it.
-    let value = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+    // What editors put in front, and they and `echo` at the end, is no part of it.
+    let text = without_mark(&text);
+    let value = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     if value.is_empty() {
         bail!("there is no value: give --file FILE, or send it to standard input");
     }
@@ -111,18 +142,56 @@ fn told(set: &Value) -> String {
 
 fn tell_all(answer: &Value) {
     let row = |secret: &Value| {
-        let versions = secret["versions"].as_array().into_iter().flatten().map(|version| {
-            match version["expires_at"].as_str() {
-                Some(until) => format!("{} until {until}", version["version"]),
-                None => version["version"].to_string(),
-            }
-        });
         let origin = if secret["provided"] == true { text(&secret["origin"]) } else { "missing".to_owned() };
-        let users = secret["used_by"].as_array().into_iter().flatten().map(text);
-        let joined = |parts: Vec<String>| if parts.is_empty() { "-".to_owned() } else { parts.join(", ") };
-        vec![text(&secret["name"]), origin, joined(versions.collect()), joined(users.collect())]
+        vec![text(&secret["name"]), origin, versions(secret), joined(&secret["used_by"]), packs(secret)]
     };
-    output::table(&["SECRET", "FROM", "VERSIONS", "USED BY"], list(answer).iter().map(row));
+    output::table(&["SECRET", "FROM", "VERSIONS", "USED BY", "PACKS"], list(answer).iter().map(row));
+    for problem in list(answer).iter().flat_map(|secret| secret["problems"].as_array().into_iter().flatten())
+    {
+        output::line(&text(problem));
+    }
+}
+
+fn show(secret: &Value) {
+    let row = |name: &str, value: String| vec![name.to_owned(), value];
+    let grants = secret["grants"].as_array().into_iter().flatten();
+    let grants = grants.map(|grant| {
+        let since = grant["created_at"].as_str().map_or_else(String::new, |at| format!(", {at}"));
+        row("granted to", format!("{} ({}{since})", text(&grant["pack"]), text(&grant["source"])))
+    });
+    let problems =
+        secret["problems"].as_array().into_iter().flatten().map(|problem| row("problem", text(problem)));
+    let rows = [
+        row("secret", text(&secret["name"])),
+        row("from", secret["origin"].as_str().unwrap_or("-").to_owned()),
+        row("versions", versions(secret)),
+        row("used by", joined(&secret["used_by"])),
+        row("belongs to", secret["owner"].as_str().unwrap_or("-").to_owned()),
+    ];
+    output::table(&["", ""], rows.into_iter().chain(grants).chain(problems));
+}
+
+fn versions(secret: &Value) -> String {
+    let version = |version: &Value| match version["expires_at"].as_str() {
+        Some(until) => format!("{} until {until}", version["version"]),
+        None => version["version"].to_string(),
+    };
+    or_dash(secret["versions"].as_array().into_iter().flatten().map(version))
+}
+
+/// The packs that may use it: its owner, then those that it is granted to.
+fn packs(secret: &Value) -> String {
+    let grants = secret["grants"].as_array().into_iter().flatten().map(|grant| text(&grant["pack"]));
+    or_dash(secret["owner"].as_str().map(str::to_owned).into_iter().chain(grants))
+}
+
+fn joined(texts: &Value) -> String {
+    or_dash(texts.as_array().into_iter().flatten().map(text))
+}
+
+fn or_dash(parts: impl Iterator<Item = String>) -> String {
+    let parts: Vec<_> = parts.collect();
+    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
 }
 
 /// What is sent there; from a person one line, which is not shown.

@@ -15,9 +15,10 @@ use super::{
 use crate::{
     clock::Clock,
     config::Config,
-    pack::{self, Pack, Reader, cases, diagnostics::Report},
+    pack::{self, Loaded, Pack, Reader, cases, diagnostics::Report},
     policy::Policy,
-    secret::{Secrets, StoredSecrets},
+    policy_secrets::{ProblemKind, SecretProblem},
+    secret::{Ownership, Secrets, StoredSecrets},
     wasm::Purpose,
 };
 
@@ -52,10 +53,10 @@ pub(super) async fn run(setup: &Setup, args: Args) -> Result<ExitCode> {
     let Args { reference, case, body, headers, packs, dry_run, output, client } = args;
     let config = setup.config([("packs", packs)])?;
     let sandbox = setup.sandbox(&config, Purpose::Serve);
-    let (pack, policy) = find(Reader { limits: &config, sandbox: &sandbox }, &reference)?;
-    let secrets =
-        config.secret_sources(&setup.environment).read(pack.secret_names(), &StoredSecrets::default());
+    let loaded = load(Reader { limits: &config, sandbox: &sandbox })?;
+    let (pack, policy) = find(&loaded, &config, &reference)?;
     let client = Client::new(setup, client)?;
+    let secrets = secrets(setup, &config, &loaded, &pack, &policy, &client).await?;
     let resource = resource(&pack, &reference);
     let url = url(&client, &resource, &reference, dry_run).await?;
     let headers = headers.iter().map(|line| header_of(line)).collect::<Result<HeaderMap>>()?;
@@ -74,11 +75,44 @@ pub(super) async fn run(setup: &Setup, args: Args) -> Result<ExitCode> {
     deliver(&url, outgoing).await
 }
 
-/// The pack on this machine that declares the trigger: it says how to sign.
-fn find(reader: Reader<'_>, reference: &str) -> Result<(Arc<Pack>, Arc<Policy>)> {
-    let config = reader.limits;
-    let loaded =
-        pack::load_all(&config.packs, &config.packs.to_string_lossy(), reader).map_err(anyhow::Error::msg)?;
+/// The packs on this machine.
+fn load(reader: Reader<'_>) -> Result<Loaded> {
+    let packs = &reader.limits.packs;
+    pack::load_all(packs, &packs.to_string_lossy(), reader).map_err(anyhow::Error::msg)
+}
+
+/// What this machine has of the policy's secrets, as far as the pack may use them: it is a request of the pack's making
+/// that carries them.
+async fn secrets(
+    setup: &Setup,
+    config: &Config,
+    loaded: &Loaded,
+    pack: &Pack,
+    policy: &Policy,
+    client: &Client,
+) -> Result<Secrets> {
+    let ownership = Ownership::new(loaded.references().map(str::to_owned), config.secret_grants());
+    let sources = config.secret_sources(&setup.environment);
+    let mut secrets = Secrets::default();
+    for name in policy.secret_names() {
+        if !ownership.may_use(&pack.reference, name) && !is_granted(client, name, &pack.reference).await {
+            let kind = ProblemKind::NotGranted { pack_ref: pack.reference.clone() };
+            bail!("{}", SecretProblem { name: name.to_owned(), kind });
+        }
+        let (_, values) = sources.find(name, &StoredSecrets::default()).of(&pack.reference);
+        secrets.insert(name, values.into_iter().filter(|value| !value.is_blank()).collect());
+    }
+    Ok(secrets)
+}
+
+/// Whether the host lets the pack use the secret; not if it doesn't say.
+async fn is_granted(client: &Client, name: &str, pack_ref: &str) -> bool {
+    let answer = client.get(&format!("/secrets/{name}/grants"), &[]).await.unwrap_or_default();
+    answer["data"].as_array().into_iter().flatten().any(|grant| grant["pack"] == *pack_ref)
+}
+
+/// The pack that declares the trigger: it says how to sign.
+fn find(loaded: &Loaded, config: &Config, reference: &str) -> Result<(Arc<Pack>, Arc<Policy>)> {
     for pack in loaded.packs() {
         if pack.reference == reference {
             return Ok((pack.clone(), pack.policy.clone()));

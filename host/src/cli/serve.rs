@@ -9,7 +9,9 @@ use super::{
     ServeArgs, Setup, curl, output,
     signals::{Signals, Stop},
 };
-use crate::{clock::Clock, config::Config, host::Host, serve::Running, telemetry};
+use crate::{
+    clock::Clock, config::Config, host::Host, policy_secrets::ProblemKind, serve::Running, telemetry,
+};
 
 pub(super) async fn run(setup: &Setup, args: ServeArgs) -> Result<ExitCode> {
     let config = setup.config(args.flags())?;
@@ -65,11 +67,16 @@ fn greet(running: &Running) {
     }
     packs(host);
     endpoints(host);
-    for name in host.missing_secrets() {
+    for (problem, owners) in host.secret_problems() {
+        let told = problem.with_owners(&owners);
+        let name = problem.name;
         let variable = name.to_uppercase().replace('-', "_");
-        output::line(&format!(
-            "secret missing: {name} (`hookpack secret set {name}`, HOOKPACK_SECRET_{variable}, or a file in secrets_dir)"
-        ));
+        output::line(&match problem.kind {
+            ProblemKind::Missing => format!(
+                "{told} (`hookpack secret set {name}`, HOOKPACK_SECRET_{variable}, or a file in secrets_dir)"
+            ),
+            _ => told,
+        });
     }
     if let Some(line) = curl::line(host) {
         output::line(&format!("\nTry it:\n{line}"));

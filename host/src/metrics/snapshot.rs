@@ -103,7 +103,11 @@ impl Snapshot {
             ),
             ("endpoints", "Keys of webhooks that open something", self.endpoints),
             ("override_faults", "Overrides of operators that do not fit their pack", self.override_faults),
-            ("secrets_missing", "Secrets that policies name and nobody has provided", self.secrets_missing),
+            (
+                "secrets_missing",
+                "Secrets that policies name and can't use: missing, not granted or not usable as declared",
+                self.secrets_missing,
+            ),
             (
                 "store_writable",
                 "1: the last write to the database worked; 0: nothing can be stored",

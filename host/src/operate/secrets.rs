@@ -10,8 +10,9 @@ use super::{Actor, Denied, Trail, commit, lock_sealing};
 use crate::{
     host::{Host, secret_seal},
     pack,
+    policy_secrets::HostSecrets,
     registry::Registry,
-    secret::{self, Origin, SecretValue},
+    secret::{self, Origin, Owner, SecretValue, StoredGrant},
     store::secrets,
 };
 
@@ -37,7 +38,27 @@ pub async fn set(
     value: &SecretValue,
     grace: Duration,
 ) -> Result<Set, Denied> {
+    check(name, value, grace)?;
+    fits(&host.registry.load(), &host.secrets.load(), name, value)?;
     put(host, actor, name, value, grace, "secret.set").await
+}
+
+/// Whether every policy can use the value that may use a secret of this name. What can't be used would look present,
+/// and every delivery would be refused.
+fn fits(registry: &Registry, secrets: &HostSecrets, name: &str, value: &SecretValue) -> Result<(), Denied> {
+    let users = registry.governed().filter(|governed| {
+        let is_named = governed.policy.secrets.iter().any(|own| own == name);
+        is_named && secrets.ownership.may_use(governed.pack_ref, name)
+    });
+    for governed in users {
+        if let Err(usable) = governed.policy.verify.fits(value) {
+            let owner_ref = governed.owner_ref;
+            return Err(Denied::Unfit(format!(
+                "This value can't be used as {owner_ref} declares. What it can use: {usable}."
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Makes up a value in the shape that the policies want which name it, and sets it. It is shown by the caller, once.
@@ -47,7 +68,7 @@ pub async fn rotate(
     name: &str,
     grace: Duration,
 ) -> Result<(SecretValue, Set), Denied> {
-    let value = SecretValue::new(fitting(&host.registry.load(), name)?);
+    let value = SecretValue::new(fitting(&host.registry.load(), &host.secrets.load(), name)?);
     let set = put(host, actor, name, &value, grace, ROTATE).await?;
     Ok((value, set))
 }
@@ -119,7 +140,10 @@ async fn keep_provided(
 ) -> Result<i64, Denied> {
     // As it is now: another host may have forgotten it just before.
     host.load_stored_secrets().await?;
-    let (_, values) = host.sources.find(name, &host.stored.load());
+    let found = host.sources.find(name, &host.stored.load());
+    // What a sender brought to another pack is not the owner's.
+    let ownership = &host.secrets.load().ownership;
+    let (_, values) = found.of(if let Owner::Pack(pack_ref) = ownership.owner(name) { pack_ref } else { "" });
     // The oldest first: versions count upwards.
     for value in values.iter().rev() {
         let sealed = host.master_key.seal(value.bytes(), secret_seal(name))?;
@@ -128,15 +152,28 @@ async fn keep_provided(
     Ok(i64::try_from(values.len()).unwrap_or(i64::MAX))
 }
 
-fn check(name: &str, value: &SecretValue, grace: Duration) -> Result<(), Denied> {
-    if !pack::is_ref(name) {
-        return Err(Denied::BadRequest(format!(
-            "`{}` can't be the name of a secret: a letter, then letters, digits, `_` and `-`, all small, 63 at most.",
-            name.escape_debug()
-        )));
+pub(super) fn check_name(name: &str) -> Result<(), Denied> {
+    if pack::is_ref(name) {
+        return Ok(());
     }
+    Err(Denied::BadRequest(format!(
+        "`{}` can't be the name of a secret: a letter, then letters, digits, `_` and `-`, all small, 63 at most.",
+        name.escape_debug()
+    )))
+}
+
+fn check(name: &str, value: &SecretValue, grace: Duration) -> Result<(), Denied> {
+    check_name(name)?;
     if value.bytes().is_empty() || value.bytes().len() > VALUE_BYTES_MAX {
         return Err(Denied::BadRequest(format!("`value` has 1 to {VALUE_BYTES_MAX} bytes.")));
+    }
+    if value.is_blank() {
+        return Err(Denied::BadRequest("`value` has nothing in it but blanks.".to_owned()));
+    }
+    if ends_in_line_break(value.bytes()) {
+        return Err(Denied::BadRequest(
+            "`value` ends in a line break, which would be a part of the secret: send it without.".to_owned(),
+        ));
     }
     if grace.is_negative() || grace > GRACE_MAX {
         let most = GRACE_MAX.whole_seconds();
@@ -145,13 +182,21 @@ fn check(name: &str, value: &SecretValue, grace: Duration) -> Result<(), Denied>
     Ok(())
 }
 
-/// A fresh value that every policy can use which names it.
-fn fitting(registry: &Registry, name: &str) -> Result<String, Denied> {
+/// What `echo` adds. PEM ends so, and JSON may.
+fn ends_in_line_break(value: &[u8]) -> bool {
+    let is_document = value.windows(10).any(|part| part == b"-----BEGIN") || value.starts_with(b"{");
+    !is_document && matches!(value.last(), Some(b'\n' | b'\r'))
+}
+
+/// A fresh value that every policy can use which may and names it.
+fn fitting(registry: &Registry, secrets: &HostSecrets, name: &str) -> Result<String, Denied> {
     let random = secret::random::<32>()?;
     let mut text: Option<(String, &str)> = None;
     let conflict = |told: String| Err(Denied::Conflict(told));
-    for (owner_ref, policy) in registry.policies() {
-        if !policy.secrets.iter().any(|own| own == name) {
+    for governed in registry.governed() {
+        let (owner_ref, policy) = (governed.owner_ref, governed.policy);
+        let is_named = policy.secrets.iter().any(|own| own == name);
+        if !is_named || !secrets.ownership.may_use(governed.pack_ref, name) {
             continue;
         }
         let own = match policy.verify.shared_secret(&random) {
@@ -186,24 +231,72 @@ pub struct Known {
     pub values: usize,
     /// Triggers and packs whose policies name it.
     pub used_by: Vec<String>,
+    /// The pack that it belongs to by its name.
+    pub owner: Option<String>,
+    pub grants: Vec<Grant>,
+    /// Packs that name it and may not use it.
+    pub refused_packs: Vec<String>,
+    /// What keeps policies from using it.
+    pub problems: Vec<String>,
 }
 
-/// Every secret that a policy names or the database keeps, in the order of their names.
+/// A pack that may use a secret which is not its own by its name.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub pack_ref: String,
+    /// When an operator granted it; `None`: the configuration does.
+    pub created_at: Option<OffsetDateTime>,
+}
+
+/// Every secret that a policy names, the database keeps or somebody granted, in the order of their names.
 pub async fn known(host: &Arc<Host>) -> Result<Vec<Known>, Denied> {
     let host = host.clone();
     // Files are read: that may wait for a disk.
     let looking = tokio::task::spawn_blocking(move || {
         let (registry, stored) = (host.registry.load(), host.stored.load());
-        let mut names: Vec<String> = registry.secret_names().map(str::to_owned).collect();
-        names.extend(stored.0.iter().map(|secret| secret.name.clone()));
+        let mut users = registry.secret_users();
+        let mut names: Vec<String> = users.keys().cloned().collect();
+        names.extend(stored.versions.iter().map(|secret| secret.name.clone()));
+        names.extend(stored.grants.iter().map(|grant| grant.name.clone()));
+        names.extend(host.config.secret_grants.keys().cloned());
         names.sort();
         names.dedup();
-        let mut users = registry.secret_users();
+        let problems = host.secret_problems();
         let known = |name: String| {
-            let (origin, values) = host.sources.find(&name, &stored);
-            Known { used_by: users.remove(&name).unwrap_or_default(), origin, values: values.len(), name }
+            let own = problems.iter().filter(|(problem, _)| problem.name == name);
+            let own = own.map(|(problem, owners)| problem.with_owners(owners)).collect();
+            known_of(&host, users.remove(&name).unwrap_or_default(), own, name)
         };
         names.into_iter().map(known).collect()
     });
     looking.await.map_err(|error| Denied::Internal(error.into()))
+}
+
+fn known_of(host: &Host, used_by: Vec<String>, problems: Vec<String>, name: String) -> Known {
+    let secrets = host.secrets.load();
+    let (origin, values) = host.sources.find(&name, &host.stored.load()).summary();
+    let owner = match secrets.ownership.owner(&name) {
+        Owner::Pack(pack_ref) => Some(pack_ref.to_owned()),
+        Owner::Nobody | Owner::Several(_) => None,
+    };
+    Known {
+        origin,
+        values,
+        used_by,
+        owner,
+        grants: grants(host, &name),
+        refused_packs: secrets.refused_packs(&name),
+        problems,
+        name,
+    }
+}
+
+/// The packs that a secret is granted to.
+pub fn grants(host: &Host, name: &str) -> Vec<Grant> {
+    let stored = host.stored.load();
+    let stored = stored.grants.iter().filter(|grant| grant.name == name).cloned();
+    let stored = stored
+        .map(|StoredGrant { pack_ref, created_at, .. }| Grant { pack_ref, created_at: Some(created_at) });
+    let configured = host.config.secret_grants.get(name).into_iter().flatten();
+    stored.chain(configured.cloned().map(|pack_ref| Grant { pack_ref, created_at: None })).collect()
 }

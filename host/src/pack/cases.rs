@@ -90,8 +90,8 @@ pub struct Outgoing {
     pub body: Bytes,
 }
 
-/// What every secret of a pack is while its cases run: the same each time, and valid as text, hex and base64. Where a
-/// public key is wanted, the one that belongs to it.
+/// What every secret of a pack is while its cases run: the same each time, and valid as text, hex and base64, behind the
+/// prefix that is declared. Where a public key is wanted, the one that belongs to it. None of them is a host's.
 pub fn secrets(pack: &Pack) -> Secrets {
     let mut secrets = Secrets::default();
     for name in pack.secret_names() {
@@ -102,6 +102,9 @@ pub fn secrets(pack: &Pack) -> Secrets {
         for name in &policy.secrets {
             if let Some(public) = policy.verify.public_half(&private(name)) {
                 secrets.insert(name.clone(), vec![public]);
+            } else if let Some(prefix) = policy.verify.secret_prefix() {
+                let text = [prefix.as_bytes(), private(name).bytes()].concat();
+                secrets.insert(name.clone(), vec![SecretValue::new(text)]);
             }
         }
     }

@@ -78,6 +78,11 @@ impl Loaded {
         self.removed.iter().filter(move |(reference, _)| !is_here(reference))
     }
 
+    /// The refs of all packs that are there, also of those that are refused.
+    pub fn references(&self) -> impl Iterator<Item = &str> {
+        self.standings.iter().filter_map(Standing::reference)
+    }
+
     /// The packs that run.
     pub fn packs(&self) -> impl Iterator<Item = &Arc<Pack>> {
         self.live().map(|live| &live.pack)

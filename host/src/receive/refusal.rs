@@ -10,6 +10,7 @@ use crate::{
     budget::Exhausted,
     limits::{BudgetExceeded, Over},
     model::Outcome,
+    policy_secrets::SecretProblem,
     registry::NotAdmitted,
     schema::Violation,
     verify::Unverified,
@@ -102,9 +103,12 @@ impl Refusal {
         .after(SETUP_RETRY_AFTER)
     }
 
-    pub fn secret_missing(names: &[String]) -> Self {
+    /// No secret of these names that can be used, for these reasons.
+    pub fn secret_missing(names: &[String], problems: &[SecretProblem]) -> Self {
+        let own = problems.iter().filter(|problem| names.contains(&problem.name));
+        let reasons: Vec<_> = own.map(SecretProblem::to_string).collect();
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::SecretMissing, "This webhook is not set up yet.")
-            .logged(format!("no value for any of the secrets {}", names.join(", ")))
+            .logged(reasons.join("; "))
             .after(SETUP_RETRY_AFTER)
     }
 

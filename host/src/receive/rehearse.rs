@@ -96,7 +96,7 @@ async fn story(
         return Ok(Ended::Shaken(shaken));
     }
     if policy.verify.needs_secret() && known.is_empty() {
-        return Err(Refusal::secret_missing(&policy.secrets));
+        return Err(Refusal::secret_missing(&policy.secrets, &[]));
     }
     if request.method != http::Method::POST {
         return Err(Refusal::method(&request.method));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, io, path::PathBuf};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{SecretValue, Secrets, StoredSecrets};
+use super::{SecretValue, StoredSecrets};
 
 /// Who provides a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -40,34 +40,24 @@ impl SecretSources {
         is_there || self.environment.contains_key(&name.replace('-', "_"))
     }
 
-    /// Looks every one of `names` up.
-    pub fn read<'a>(&self, names: impl IntoIterator<Item = &'a str>, stored: &StoredSecrets) -> Secrets {
-        let mut secrets = Secrets::default();
-        for name in names {
-            let (_, values) = self.find(name, stored);
-            if !values.is_empty() {
-                secrets.insert(name, values);
-            }
-        }
-        secrets
+    /// What is provided under a name: what an operator has stored; else the environment; else the folder. Beside it,
+    /// what senders brought.
+    pub fn find(&self, name: &str, stored: &StoredSecrets) -> Found {
+        let brought = stored.of(name).filter(|secret| secret.origin == Origin::Handshake);
+        let brought = brought.map(|secret| (secret.pack_ref.clone(), secret.value.clone())).collect();
+        Found { provided: self.provided(name, stored), brought }
     }
 
-    /// Where a name's values come from, and what they are, newest first: what an operator has stored; else the
-    /// environment; else the folder; else what a sender brought.
-    pub fn find(&self, name: &str, stored: &StoredSecrets) -> (Option<Origin>, Vec<SecretValue>) {
+    fn provided(&self, name: &str, stored: &StoredSecrets) -> Option<(Origin, Vec<SecretValue>)> {
         // What is stored and can't be opened is stored all the same: nobody falls back to something older.
         if stored.holds(name, Origin::Operator) {
-            return (Some(Origin::Operator), stored.values(name, Origin::Operator));
+            return Some((Origin::Operator, stored.values(name, Origin::Operator)));
         }
         if let Some(text) = self.environment.get(&name.replace('-', "_")) {
-            return (Some(Origin::Environment), values_of(text));
+            return Some((Origin::Environment, values_of(text)));
         }
         let values = self.read_file(name);
-        if !values.is_empty() || self.provides(name) {
-            return (Some(Origin::File), values);
-        }
-        let brought = stored.holds(name, Origin::Handshake).then_some(Origin::Handshake);
-        (brought, stored.values(name, Origin::Handshake))
+        (!values.is_empty() || self.provides(name)).then_some((Origin::File, values))
     }
 
     fn read_file(&self, name: &str) -> Vec<SecretValue> {
@@ -90,9 +80,48 @@ impl SecretSources {
     }
 }
 
+/// Everything that there is under one name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// By an operator; the newest value first. No values: what is there is empty or can't be read.
+    provided: Option<(Origin, Vec<SecretValue>)>,
+    /// By a sender, with the pack whose handshake took it; of older rows no pack is known. No value: it can't be opened.
+    brought: Vec<(Option<String>, Option<SecretValue>)>,
+}
+
+impl Found {
+    /// Where the values come from that count for a pack, and what they are, newest first. What a sender brought counts
+    /// for the pack that it was brought to, and only where no operator provides anything: else a sender of one pack
+    /// could bring the secret of another that is added later.
+    pub fn of(&self, pack_ref: &str) -> (Option<Origin>, Vec<SecretValue>) {
+        if let Some((origin, values)) = &self.provided {
+            return (Some(*origin), values.clone());
+        }
+        let own = self.brought.iter().filter(|(to, _)| to.as_deref().is_none_or(|to| to == pack_ref));
+        let own: Vec<_> = own.map(|(_, value)| value).collect();
+        let origin = (!own.is_empty()).then_some(Origin::Handshake);
+        (origin, own.into_iter().flatten().cloned().collect())
+    }
+
+    /// The same for a listing, whichever pack it is brought to.
+    pub fn summary(&self) -> (Option<Origin>, usize) {
+        if let Some((origin, values)) = &self.provided {
+            return (Some(*origin), values.len());
+        }
+        let values = self.brought.iter().filter(|(_, value)| value.is_some()).count();
+        ((!self.brought.is_empty()).then_some(Origin::Handshake), values)
+    }
+}
+
+/// The text without the byte order mark that some editors put first.
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 /// One value a line; an empty line is none. What stands between `-----BEGIN` and `-----END` is one value (PEM), and a
-/// text that is one JSON document is one, too (a JWK set).
+/// text that is one JSON document is one, too (a JWK set). A byte order mark in front is no part of it.
 fn values_of(text: &str) -> Vec<SecretValue> {
+    let text = without_mark(text);
     if text.trim_start().starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
         return vec![SecretValue::new(text.trim())];
     }
@@ -129,6 +158,8 @@ mod tests {
         };
         let pem = "-----BEGIN PUBLIC KEY-----\nAAAA\nBBBB\n-----END PUBLIC KEY-----\n";
         assert_eq!(values("new\r\n\nold\n"), ["new", "old"]);
+        assert_eq!(values("\u{feff}new\r\nold"), ["new", "old"]);
+        assert_eq!(values(&format!("\u{feff}{pem}")), [pem]);
         assert_eq!(values(&format!("{pem}old\n{pem}")), [pem, "old", pem]);
         assert_eq!(values("{\"keys\":\n []}\n"), ["{\"keys\":\n []}"]);
         assert_eq!(values("{not json\nnew"), ["{not json", "new"]);

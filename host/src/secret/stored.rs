@@ -12,6 +12,8 @@ pub struct StoredSecret {
     pub name: String,
     /// [`Origin::Operator`] or [`Origin::Handshake`]
     pub origin: Origin,
+    /// Of one that a sender brought: the pack whose handshake took it, where that is known.
+    pub pack_ref: Option<String>,
     pub version: i32,
     pub created_at: OffsetDateTime,
     /// The end of a replaced version's grace time.
@@ -20,17 +22,28 @@ pub struct StoredSecret {
     pub value: Option<SecretValue>,
 }
 
-/// Every version that is in force, those of one name newest first.
+/// A pack that an operator lets use a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredGrant {
+    pub name: String,
+    pub pack_ref: String,
+    pub created_at: OffsetDateTime,
+}
+
+/// Every version that is in force, those of one name newest first; and who may use what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoredSecrets(pub Vec<StoredSecret>);
+pub struct StoredSecrets {
+    pub versions: Vec<StoredSecret>,
+    pub grants: Vec<StoredGrant>,
+}
 
 impl StoredSecrets {
     pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a StoredSecret> {
-        self.0.iter().filter(move |secret| secret.name == name)
+        self.versions.iter().filter(move |secret| secret.name == name)
     }
 
     pub fn version(&self, id: Uuid) -> Option<&StoredSecret> {
-        self.0.iter().find(|secret| secret.id == id)
+        self.versions.iter().find(|secret| secret.id == id)
     }
 
     pub(super) fn holds(&self, name: &str, origin: Origin) -> bool {

@@ -12,6 +12,8 @@ pub struct SecretRow {
     pub value_sealed: Vec<u8>,
     /// `operator` or `handshake`
     pub source: String,
+    /// Of a handshake: the pack that it was brought to. Older rows don't say.
+    pub pack_ref: Option<String>,
     pub version: i32,
     pub created_at: OffsetDateTime,
     /// The end of a replaced version's grace time.
@@ -22,7 +24,7 @@ pub struct SecretRow {
 pub async fn all(db: impl PgExecutor<'_>, now: OffsetDateTime) -> sqlx::Result<Vec<SecretRow>> {
     sqlx::query_as!(
         SecretRow,
-        "select id, name, value_sealed, source, version, created_at, expires_at from hookpack.secret
+        "select id, name, value_sealed, source, pack_ref, version, created_at, expires_at from hookpack.secret
          where expires_at is null or expires_at > $1
          order by name, version desc, created_at desc, id desc",
         now,
@@ -35,7 +37,7 @@ pub async fn all(db: impl PgExecutor<'_>, now: OffsetDateTime) -> sqlx::Result<V
 pub async fn lock_all(db: impl PgExecutor<'_>) -> sqlx::Result<Vec<SecretRow>> {
     sqlx::query_as!(
         SecretRow,
-        "select id, name, value_sealed, source, version, created_at, expires_at from hookpack.secret
+        "select id, name, value_sealed, source, pack_ref, version, created_at, expires_at from hookpack.secret
          order by id for update",
     )
     .fetch_all(db)
@@ -132,21 +134,23 @@ pub async fn forget_ended(db: impl PgExecutor<'_>, before: OffsetDateTime) -> sq
     Ok(forgotten.execute(db).await?.rows_affected())
 }
 
-/// Keeps what a handshake brought, unless one of that name was kept before; whether it was the first.
+/// Keeps what a handshake of a pack brought, unless one of that name was kept for it before; whether it was the first.
 pub async fn keep_brought(
     db: impl PgExecutor<'_>,
     name: &str,
+    pack_ref: &str,
     value_sealed: &[u8],
     now: OffsetDateTime,
 ) -> sqlx::Result<bool> {
     let kept = sqlx::query!(
-        "insert into hookpack.secret (id, name, value_sealed, source, created_at)
-         values ($1, $2, $3, 'handshake', $4)
-         on conflict (name) where source = 'handshake' do nothing",
+        "insert into hookpack.secret (id, name, value_sealed, source, created_at, pack_ref)
+         values ($1, $2, $3, 'handshake', $4, $5)
+         on conflict (name, coalesce(pack_ref, '')) where source = 'handshake' do nothing",
         Uuid::now_v7(),
         name,
         value_sealed,
         now,
+        pack_ref,
     )
     .execute(db)
     .await?;

@@ -131,23 +131,43 @@ impl KeyDecoding {
         format!("{prefix}{}", self.decode.unwrap_or(Encoding::Hex).encode(key))
     }
 
-    /// `None` when the secret isn't encoded as declared.
+    /// The key that a secret stands for; `None` when the secret isn't as declared.
     pub fn key(&self, secret: &[u8]) -> Option<Vec<u8>> {
+        self.read(secret).ok()
+    }
+
+    /// The same with the reason. A prefix is there or the secret is not one: taking it away only where it is there
+    /// would let a declaration ask whether a secret begins so, and then so, until it has the whole of it.
+    pub fn read(&self, secret: &[u8]) -> Result<Vec<u8>, Misfit> {
         let stripped = match &self.strip {
-            Some(prefix) => secret.strip_prefix(prefix.as_bytes()).unwrap_or(secret),
+            Some(prefix) => secret.strip_prefix(prefix.as_bytes()).ok_or(Misfit::Prefix)?,
             None => secret,
         };
         let decoded = match self.decode {
-            Some(encoding) => encoding.decode(std::str::from_utf8(stripped).ok()?)?,
+            Some(encoding) => {
+                let text = std::str::from_utf8(stripped).map_err(|_| Misfit::Encoding)?;
+                encoding.decode(text).ok_or(Misfit::Encoding)?
+            }
             None => stripped.to_vec(),
         };
-        // With an empty key anybody could sign.
-        if decoded.is_empty() {
-            return None;
+        // HMAC fills a key up with zeros: one of zeros alone is the empty key, with which anybody could sign.
+        if decoded.iter().all(|byte| *byte == 0) {
+            return Err(Misfit::Empty);
         }
-        Some(match self.digest {
+        Ok(match self.digest {
             Some(hash) => hash.digest(&decoded),
             None => decoded,
         })
     }
+}
+
+/// What of a declaration a secret does not meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// It does not begin with what is stripped.
+    Prefix,
+    /// What is left is not in the declared encoding.
+    Encoding,
+    /// Nothing is left, or zeros alone.
+    Empty,
 }

@@ -179,12 +179,14 @@ impl Handshake {
                 Some(text) if secrets.iter().any(|own| own.bytes().ct_eq(text.as_bytes()).into()) => None,
                 _ => return Ok(None),
             },
-            Some(echo) => match echo.text(seen, None) {
-                Some(text) if (SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&text.len()) => {
-                    Some(SecretValue::new(text))
+            Some(echo) => {
+                let long = |text: &String| (SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&text.len());
+                let brought = echo.text(seen, None).filter(long).map(SecretValue::new);
+                match brought.filter(|brought| verify.fits(brought).is_ok()) {
+                    Some(brought) => Some(brought),
+                    None => return Ok(None),
                 }
-                _ => return Ok(None),
-            },
+            }
             None => None,
         };
         let key = secrets.first().and_then(|secret| verify.mac_key(secret));

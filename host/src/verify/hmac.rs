@@ -39,10 +39,8 @@ impl Hmac {
         let mut matched = subtle::Choice::from(0);
         for secret in secrets {
             let digest = self.digest(seen, secret, received.timestamp.as_deref()).map_err(Unverified::bad)?;
-            let Ok(expected) = digest else {
-                tracing::warn!("a secret is not encoded as its trigger declares; it is skipped");
-                continue;
-            };
+            // Never one that does not fit: those were sorted out when secrets were loaded.
+            let Ok(expected) = digest else { continue };
             for signature in &received.signatures {
                 matched |= expected.ct_eq(signature);
             }

@@ -83,7 +83,7 @@ impl Algorithm {
     }
 
     /// Whether a key is one for it: a token must not choose what its key is taken for.
-    const fn is_for(self, key: &PublicKey) -> bool {
+    pub(super) const fn is_for(self, key: &PublicKey) -> bool {
         matches!(
             (self, key),
             (Self::Rs256, PublicKey::Rsa(_) | PublicKey::RsaNumbers(..))
@@ -316,7 +316,7 @@ fn parts(token: &str) -> Option<Parts<'_>> {
 
 /// The keys of a text: a JWK set, one JWK, PEM, or base64. Of JWKs, those that are for signatures of this algorithm and
 /// have the key id, where the token names one.
-fn keys_of(text: &str, kid: Option<&str>, algorithm: Algorithm) -> Vec<PublicKey> {
+pub(super) fn keys_of(text: &str, kid: Option<&str>, algorithm: Algorithm) -> Vec<PublicKey> {
     let Ok(document) = json::parse(text.as_bytes()) else {
         return PublicKey::parse(text).into_iter().collect();
     };

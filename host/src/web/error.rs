@@ -98,6 +98,7 @@ impl From<Denied> for ApiError {
             Denied::NotFound(what) => Self::NotFound(what),
             Denied::BadRequest(reason) => Self::BadRequest(reason),
             Denied::Conflict(reason) => Self::Conflict(reason),
+            Denied::Unfit(reason) => Self::Invalid(reason, Vec::new()),
             Denied::Invalid(report) => {
                 let wrong = |fault: Fault| Wrong { message: fault.message, help: fault.help };
                 let faults = report.faults.into_iter().map(wrong).collect();

@@ -219,5 +219,5 @@ fn master_key(host: &Host) -> Vec<String> {
 }
 
 fn secrets(host: &Host) -> Vec<String> {
-    host.missing_secrets().iter().map(|name| format!("secret missing: {name}")).collect()
+    host.secret_problems().iter().map(|(problem, owners)| problem.with_owners(owners)).collect()
 }

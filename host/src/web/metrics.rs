@@ -1,6 +1,7 @@
 //! `/metrics`: counters and durations for Prometheus.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -71,7 +72,7 @@ fn snapshot(host: &Host, quarantine: Vec<(String, i64)>) -> Snapshot {
         told: watching.mode == "events",
         endpoints: registry.endpoint_count(),
         override_faults: registry.override_faults().count(),
-        secrets_missing: host.missing_secrets().len(),
+        secrets_missing: secrets_missing(host),
         quarantine,
         store_writable: host.ingest.write_fault().is_none(),
         queue: host.ingest.waiting(),
@@ -83,6 +84,12 @@ fn snapshot(host: &Host, quarantine: Vec<(String, i64)>) -> Snapshot {
         mapper_queue_bytes: mappers.waiting_bytes,
         mappers: registry.triggers().filter_map(|trigger| of_mapper(trigger)).collect(),
     }
+}
+
+/// Names, whatever is wrong with their secrets.
+fn secrets_missing(host: &Host) -> usize {
+    let problems = host.secret_problems();
+    problems.iter().map(|(problem, _)| problem.name.as_str()).collect::<BTreeSet<_>>().len()
 }
 
 fn of_mapper(trigger: &Trigger) -> Option<OfMapper> {

@@ -11,10 +11,13 @@ use uuid::Uuid;
 use super::{Data, Failures, data};
 use crate::{
     host::Host,
-    operate::secrets::{self, Known, Set},
-    secret::{Origin, SecretText, SecretValue, StoredSecret},
+    operate::{
+        secret_grants,
+        secrets::{self, Known, Set},
+    },
+    secret::{Origin, SecretText, SecretValue, StoredSecret, without_mark},
     web::{
-        auth::{Caller, Read, Write},
+        auth::{Admin, Caller, Read, Write},
         error::ApiError,
         extract::{Named, Sent},
     },
@@ -32,6 +35,31 @@ pub(in crate::web) struct Secret {
     versions: Vec<Version>,
     /// Triggers and packs whose policies name it.
     used_by: Vec<String>,
+    /// The pack that it belongs to by its name.
+    owner: Option<String>,
+    /// Other packs that may use it.
+    grants: Vec<Grant>,
+    /// Packs that name it and may not use it: for them it is missing.
+    refused_packs: Vec<String>,
+    /// What keeps policies from using it, and what to do about it.
+    problems: Vec<String>,
+}
+
+/// A pack that may use a secret which is not its own by its name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::web) struct Grant {
+    pack: String,
+    /// `operator`, or `configuration`: then it is taken back there
+    source: &'static str,
+    #[serde(with = "time::serde::rfc3339::option")]
+    created_at: Option<OffsetDateTime>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct NewGrant {
+    /// The ref of the pack; it need not be loaded yet.
+    pack: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -107,12 +135,64 @@ pub(in crate::web) async fn list(
 ) -> Result<Json<Data<Vec<Secret>>>, ApiError> {
     caller.who.needs_all_packs()?;
     let known = secrets::known(&host).await?;
-    let stored = host.stored.load();
-    let secret = |Known { name, origin, values, used_by }: Known| {
-        let versions = stored.of(&name).map(Version::of).collect();
-        Secret { provided: values > 0, origin, versions, used_by, name }
-    };
-    Ok(data(known.into_iter().map(secret).collect::<Vec<_>>()))
+    Ok(data(known.into_iter().map(|known| Secret::of(&host, known)).collect::<Vec<_>>()))
+}
+
+/// One secret that a policy names or the host keeps.
+#[utoipa::path(get, path = "/api/v1/secrets/{name}", tag = "secrets", params(("name" = String, Path)),
+    responses((status = 200, body = Data<Secret>), Failures))]
+pub(in crate::web) async fn get(
+    caller: Caller<Read>,
+    State(host): State<Arc<Host>>,
+    Named(name): Named<String>,
+) -> Result<Json<Data<Secret>>, ApiError> {
+    caller.who.needs_all_packs()?;
+    let known = secrets::known(&host).await?.into_iter().find(|known| known.name == name);
+    let known = known.ok_or_else(|| ApiError::NotFound(format!("secret {name}")))?;
+    Ok(data(Secret::of(&host, known)))
+}
+
+/// The packs that a secret is granted to.
+#[utoipa::path(get, path = "/api/v1/secrets/{name}/grants", tag = "secrets", params(("name" = String, Path)),
+    responses((status = 200, body = Data<Vec<Grant>>), Failures))]
+pub(in crate::web) async fn grants(
+    caller: Caller<Read>,
+    State(host): State<Arc<Host>>,
+    Named(name): Named<String>,
+) -> Result<Json<Data<Vec<Grant>>>, ApiError> {
+    caller.who.needs_all_packs()?;
+    Ok(granted(&host, &name))
+}
+
+/// Lets a pack use a secret that is not its own by its name.
+#[utoipa::path(post, path = "/api/v1/secrets/{name}/grants", tag = "secrets", params(("name" = String, Path)),
+    request_body = NewGrant, responses((status = 200, body = Data<Vec<Grant>>), Failures))]
+pub(in crate::web) async fn grant(
+    caller: Caller<Admin>,
+    State(host): State<Arc<Host>>,
+    Named(name): Named<String>,
+    Sent(NewGrant { pack }): Sent<NewGrant>,
+) -> Result<Json<Data<Vec<Grant>>>, ApiError> {
+    caller.who.needs_all_packs()?;
+    secret_grants::grant(&host, &caller.who.actor(), &name, &pack).await?;
+    Ok(granted(&host, &name))
+}
+
+/// Takes a grant back: for that pack the secret is missing from now on.
+#[utoipa::path(delete, path = "/api/v1/secrets/{name}/grants/{pack}", tag = "secrets",
+    params(("name" = String, Path), ("pack" = String, Path)), responses((status = 204), Failures))]
+pub(in crate::web) async fn revoke(
+    caller: Caller<Admin>,
+    State(host): State<Arc<Host>>,
+    Named((name, pack)): Named<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    caller.who.needs_all_packs()?;
+    secret_grants::revoke(&host, &caller.who.actor(), &name, &pack).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn granted(host: &Host, name: &str) -> Json<Data<Vec<Grant>>> {
+    data(secrets::grants(host, name).into_iter().map(Grant::of).collect())
 }
 
 /// Makes a value the newest version of a secret.
@@ -125,7 +205,8 @@ pub(in crate::web) async fn put(
     Sent(NewValue { value, grace_seconds }): Sent<NewValue>,
 ) -> Result<Json<Data<SetSecret>>, ApiError> {
     caller.who.needs_all_packs()?;
-    let (value, grace) = (SecretValue::new(value.get()), Duration::seconds(grace_seconds.into()));
+    let (value, grace) =
+        (SecretValue::new(without_mark(value.get())), Duration::seconds(grace_seconds.into()));
     let Set { version, old_until } = secrets::set(&host, &caller.who.actor(), &name, &value, grace).await?;
     let used_by = used_by(&host, &name);
     Ok(data(SetSecret { name, version, old_until, used_by }))
@@ -164,6 +245,30 @@ pub(in crate::web) async fn remove(
 
 fn used_by(host: &Host, name: &str) -> Vec<String> {
     host.registry.load().secret_users().remove(name).unwrap_or_default()
+}
+
+impl Secret {
+    fn of(host: &Host, known: Known) -> Self {
+        let Known { name, origin, values, used_by, owner, grants, refused_packs, problems } = known;
+        Self {
+            provided: values > 0,
+            origin,
+            versions: host.stored.load().of(&name).map(Version::of).collect(),
+            used_by,
+            owner,
+            grants: grants.into_iter().map(Grant::of).collect(),
+            refused_packs,
+            problems,
+            name,
+        }
+    }
+}
+
+impl Grant {
+    fn of(secrets::Grant { pack_ref, created_at }: secrets::Grant) -> Self {
+        let source = if created_at.is_some() { "operator" } else { "configuration" };
+        Self { pack: pack_ref, source, created_at }
+    }
 }
 
 impl Version {

@@ -28,7 +28,7 @@ use crate::{
         diagnostics::Report,
         overrides::{declared, sources},
     },
-    policy::{OnInvalid, Policy},
+    policy::OnInvalid,
     registry::{Endpoint, Registry, Target},
     store::stats::{KeyCountRow, of_keys},
     web::{
@@ -123,8 +123,10 @@ struct PolicyInForce {
 #[derive(Debug, Serialize, ToSchema)]
 struct SecretName {
     name: String,
-    /// Whether there is a value for it.
+    /// Whether there is a value that this policy can use.
     provided: bool,
+    /// Why not, and what to do about it.
+    problem: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -166,7 +168,7 @@ async fn shown(host: &Host, who: &Who, target: &Target) -> Result<Webhook, ApiEr
             .iter()
             .map(|endpoint| Key::of(host, who, endpoint, counts.get(&endpoint.key_id)))
             .collect(),
-        policy: PolicyInForce::of(host, target.policy()),
+        policy: PolicyInForce::of(host, target),
         policy_sources,
         overrides,
         override_faults: registry.override_fault(owner_ref).map(wrong).unwrap_or_default(),
@@ -412,10 +414,13 @@ impl Key {
 }
 
 impl PolicyInForce {
-    fn of(host: &Host, policy: &Policy) -> Self {
-        let known = host.secrets.load();
-        let secret =
-            |name: &String| SecretName { name: name.clone(), provided: !known.values(name).is_empty() };
+    fn of(host: &Host, target: &Target) -> Self {
+        let (policy, known) = (target.policy(), host.secrets_of(target));
+        let secret = |name: &String| SecretName {
+            name: name.clone(),
+            provided: !known.usable.values(name).is_empty(),
+            problem: known.problems.iter().find(|problem| problem.name == *name).map(ToString::to_string),
+        };
         let rate = policy.rate_limit.map(|limit| RateLimit {
             requests: limit.requests.get(),
             window_seconds: limit.window_seconds.get(),
