@@ -1,6 +1,6 @@
 //! Where a request comes from: the peer, unless the peer is a trusted proxy that says otherwise.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
@@ -40,30 +40,114 @@ fn walk(peer: IpAddr, chain: &[Option<IpAddr>], trusted: &[IpNet]) -> IpAddr {
     source
 }
 
-/// The hops of every line of the header, the sender's first; `None` when there is no such header.
+/// The hops of every line of the header, the sender's first; `None` when there is no such header. A hop that can't be
+/// read is none.
 fn chain(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<Option<IpAddr>>> {
     let lines: Vec<_> = headers.get_all(name).iter().collect();
     if lines.is_empty() {
         return None;
     }
-    let hops = lines.iter().flat_map(|line| {
-        let text = line.to_str().unwrap_or_default();
-        text.split(',').map(|hop| if name == header::FORWARDED { forwarded(hop) } else { address(hop) })
+    let hops = lines.iter().flat_map(|line| match line.to_str() {
+        Ok(text) if name == header::FORWARDED => forwarded(text),
+        Ok(text) => text.split(',').map(|hop| address(hop.trim())).collect(),
+        Err(_) => vec![None],
     });
     Some(hops.collect())
 }
 
-/// `for="[2001:db8::1]:4711";proto=https` (RFC 7239)
-fn forwarded(hop: &str) -> Option<IpAddr> {
-    let mut pairs = hop.split(';').filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
-    address(value.trim().trim_matches('"'))
+/// The hops of one line of `Forwarded`, such as `for="[2001:db8::1]:4711";proto=https, for=192.0.2.1` (RFC 7239). Where
+/// a quoted text has no end, or stands where none may, the whole line is one hop that can't be read: its commas may
+/// stand inside the quotes or outside of them.
+fn forwarded(line: &str) -> Vec<Option<IpAddr>> {
+    let Some(elements) = elements(line) else { return vec![None] };
+    let hop = |pairs: Vec<(String, String)>| {
+        let mut own = pairs.iter().filter(|(name, _)| name.eq_ignore_ascii_case("for"));
+        match (own.next(), own.next()) {
+            (Some((_, value)), None) => node(value),
+            _ => None,
+        }
+    };
+    elements.into_iter().map(hop).collect()
 }
 
+/// The name and value of each pair of each element, values unquoted.
+fn elements(line: &str) -> Option<Vec<Vec<(String, String)>>> {
+    let mut elements = vec![Vec::new()];
+    let mut rest = line.trim_matches(BLANKS);
+    while !rest.is_empty() {
+        let end = rest.find(['=', ',', ';']).unwrap_or(rest.len());
+        let name = rest[..end].trim_matches(BLANKS);
+        if name.contains(['"', '\\']) {
+            return None;
+        }
+        rest = &rest[end..];
+        if let Some(value) = rest.strip_prefix('=') {
+            let (value, after) = if value.starts_with('"') { quoted(value)? } else { unquoted(value)? };
+            elements.last_mut()?.push((name.to_owned(), value));
+            rest = after.trim_start_matches(BLANKS);
+        } else if !name.is_empty() {
+            return None;
+        }
+        match rest.chars().next() {
+            Some(';') => {}
+            Some(',') => elements.push(Vec::new()),
+            None => break,
+            Some(_) => return None,
+        }
+        rest = rest[1..].trim_start_matches(BLANKS);
+    }
+    Some(elements)
+}
+
+/// A quoted text that the line begins with, and what comes after it.
+fn quoted(line: &str) -> Option<(String, &str)> {
+    let mut text = String::new();
+    let mut characters = line.char_indices().skip(1);
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Some((text, &line[at + 1..])),
+            '\\' => text.push(characters.next()?.1),
+            other => text.push(other),
+        }
+    }
+    None
+}
+
+/// A bare value. More than a token is taken, since some proxies write ports without quotes.
+fn unquoted(line: &str) -> Option<(String, &str)> {
+    let end = line.find([',', ';', ' ', '\t']).unwrap_or(line.len());
+    let (text, after) = line.split_at(end);
+    (!text.contains(['"', '\\', '='])).then(|| (text.to_owned(), after))
+}
+
+const BLANKS: [char; 2] = [' ', '\t'];
+
+/// `192.0.2.1`, `192.0.2.1:4711`, `192.0.2.1:_port`, `[2001:db8::1]:4711`; not `unknown` and `_hidden`.
+fn node(text: &str) -> Option<IpAddr> {
+    let (host, port) = match text.rfind(':') {
+        Some(at)
+            if !text[at..].contains(']') && text[..at].find(':').is_none_or(|_| text.starts_with('[')) =>
+        {
+            (&text[..at], Some(&text[at + 1..]))
+        }
+        _ => (text, None),
+    };
+    let is_port = |port: &str| {
+        let digits = port.strip_prefix('_').unwrap_or(port);
+        !digits.is_empty()
+            && digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    if port.is_some_and(|port| !is_port(port)) {
+        return None;
+    }
+    address(host)
+}
+
+/// An address, with a port or without; IPv6 in brackets or bare.
 fn address(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let address = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()))?;
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+    let with_port = || text.parse::<SocketAddr>().ok().map(|socket| socket.ip());
+    let address = text.parse().ok().or_else(bracketed).or_else(with_port)?;
     Some(IpAddr::to_canonical(&address))
 }
 
@@ -99,6 +183,39 @@ mod tests {
                 "2001:db9::7",
             ),
             (proxy, vec![("forwarded", "proto=https")], proxy),
+            // Commas and semicolons inside quotes divide nothing.
+            (proxy, vec![("forwarded", r#"host="x,for=203.0.113.5""#)], proxy),
+            (proxy, vec![("forwarded", r#"for=198.51.100.1, host="x;for=203.0.113.5""#)], proxy),
+            (proxy, vec![("forwarded", r#"host="x,for=203.0.113.5";for=198.51.100.1"#)], "198.51.100.1"),
+            (
+                proxy,
+                vec![("forwarded", r#"host="a\",for=203.0.113.5";FOR="198.51.100.1:80""#)],
+                "198.51.100.1",
+            ),
+            (proxy, vec![("forwarded", r#"for="198\.51.100.1""#)], "198.51.100.1"),
+            (proxy, vec![("forwarded", "for=203.0.113.66,,for=10.2.3.4")], "10.2.3.4"),
+            (proxy, vec![("forwarded", "for=198.51.100.1:_x;by=_y , for=10.2.3.4:80")], "198.51.100.1"),
+            (
+                proxy,
+                vec![("forwarded", "for=203.0.113.5"), ("forwarded", "for=198.51.100.1")],
+                "198.51.100.1",
+            ),
+            (proxy, vec![("forwarded", "for=[2001:db9::7]:4711")], "2001:db9::7"),
+            (proxy, vec![("forwarded", "for=\"[2001:db9::7]\"")], "2001:db9::7"),
+            // What can't be read ends the walk at the hop before.
+            (proxy, vec![("forwarded", r#"for="203.0.113.5, for=198.51.100.1"#)], proxy),
+            (proxy, vec![("forwarded", r#"for=203.0.113.5" , for=198.51.100.1"#)], proxy),
+            (proxy, vec![("forwarded", r#"x"y=1, for=198.51.100.1"#)], proxy),
+            (proxy, vec![("forwarded", "for=203.0.113.5;for=198.51.100.1")], proxy),
+            (proxy, vec![("forwarded", r#"for=198.51.100.1, for="_hidden", for=10.2.3.4"#)], "10.2.3.4"),
+            (proxy, vec![("forwarded", "for=198.51.100.1, for=unknown")], proxy),
+            (proxy, vec![("forwarded", "for=203.0.113.5 198.51.100.1")], proxy),
+            (proxy, vec![("forwarded", "for = 198.51.100.1")], proxy),
+            (proxy, vec![("forwarded", "for=\"198.51.100.1:80 \"")], proxy),
+            (proxy, vec![(xff, "[198.51.100.1]")], proxy),
+            (proxy, vec![(xff, "\"198.51.100.1\"")], proxy),
+            (proxy, vec![(xff, "203.0.113.5"), (xff, "198.51.100.1")], "198.51.100.1"),
+            (proxy, vec![(xff, "198.51.100.1, [2001:db8::1]:80, 10.2.3.4")], "198.51.100.1"),
             // Both, and one of them from outside.
             (proxy, vec![(xff, "198.51.100.1"), ("forwarded", "for=203.0.113.66")], "0.0.0.0"),
             (proxy, vec![(xff, "198.51.100.1"), ("forwarded", "for=198.51.100.1")], "198.51.100.1"),
