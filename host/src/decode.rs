@@ -9,7 +9,7 @@ use std::{fmt, io::Read};
 use bytes::Bytes;
 use encoding_rs::{UTF_8, WINDOWS_1252};
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use serde_json::Value;
 
 use self::document::Document;
@@ -127,6 +127,14 @@ impl Coding {
     pub fn decode(self, request: &Inbound, limits: Limits) -> Result<Decoded, Undecodable> {
         let body = self.compression.inflated(&request.body, limits.bytes_max)?;
         let (shape, payloads) = match self.content {
+            // Everything is in the headers (Google's push notifications): nothing says that there is a document.
+            _ if request.body.is_empty() && !request.headers.contains_key(header::CONTENT_TYPE) => {
+                let attributes = cloudevents::of_headers(&request.headers)?;
+                (
+                    Shape::One,
+                    vec![Payload { value: Value::Null, attributes, place: Place::Whole, sent: None }],
+                )
+            }
             Content::Document(document) => {
                 let attributes = cloudevents::of_headers(&request.headers)?;
                 let (value, sent) = document.read(body.clone(), limits.form_fields_max)?;
@@ -230,6 +238,7 @@ pub fn cloud_events_of(document: &Value, limits: Limits) -> Vec<Payload> {
 /// Every line that is not blank is a document.
 fn lines(body: &Bytes, attributes: &Attributes, payloads_max: usize) -> Result<Vec<Payload>, Undecodable> {
     let mut payloads = Vec::new();
+    let body = &document::unmarked(body);
     for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
         let line = line.trim_ascii();
         if line.is_empty() {

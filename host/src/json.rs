@@ -55,6 +55,11 @@ pub fn parse(text: &[u8]) -> Result<Value, String> {
     Ok(value)
 }
 
+/// The text without the byte order mark that some senders (SharePoint) begin it with.
+pub fn without_bom(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
 /// Whether [`parse`] would read this, without keeping anything of it.
 pub fn check(text: &[u8]) -> Result<(), String> {
     if has_reserved_key(text) {

@@ -78,6 +78,11 @@ async fn every_content_type_becomes_one_json_document() {
         ("application/xml; charset=latin1", b"<a>\xe9</a>", r#""<a>é</a>""#),
         ("application/octet-stream", &[0, 255, 1, 2], r#""AP8BAg==""#),
         ("image/png", b"", r#""""#),
+        // A byte order mark is not part of a JSON document.
+        ("application/json", b"\xef\xbb\xbf {\"n\": 1.10}", " {\"n\": 1.10}"),
+        ("application/vnd.x+json", b"\xef\xbb\xbf7", "7"),
+        ("text/plain", b"\xef\xbb\xbf[1]", "[1]"),
+        (FORM, b"payload=%EF%BB%BF%7B%22n%22%3A1.10%7D", r#"{"n":1.10}"#),
     ] {
         let answer = send(&host, content_type, body).await;
         assert_eq!(answer.status, 200, "{content_type} {body:?}: {}", answer.text);
@@ -122,7 +127,7 @@ async fn what_is_not_understood_or_broken_says_why() {
         (FORM, b"%24serde_json::private::Number=1", "a member's name begins with"),
         ("text/plain", b"\xfc", "the body is not valid UTF-8"),
         (LINES, b"{}\n\n{\"a\": }\n{}", "line 3 is not valid JSON: expected value at column 7"),
-        (LINES, b"\xef\xbb\xbf{}", "line 1 is not valid JSON"),
+        (LINES, b"{}\n\xef\xbb\xbf{}", "line 2 is not valid JSON"),
         (EVENT, b"{", "the body is not valid JSON"),
         (EVENT, b"[]", "a CloudEvent is a JSON object"),
         (EVENT, br#"{"specversion": "0.3"}"#, "`specversion` is `0.3`"),
@@ -480,4 +485,75 @@ cases:
         .unwrap();
     let told = String::from_utf8_lossy(&run.stdout).into_owned();
     assert!(run.status.success() && told.contains("4 passed, 0 failed"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_is_signed_and_is_no_part_of_the_document() {
+    let host =
+        one("webhook: {enabled: true, preset: github, secrets: [secret], idempotency: {key: $.id}}").await;
+    let body = "\u{feff}{\"id\": \"a\", \"n\": 1.10}";
+    for (signed, status) in [(body, 200), (body.trim_start_matches('\u{feff}'), 401)] {
+        let signature = github_signature(signed.as_bytes(), SECRET);
+        let headers = [("content-type", "application/json"), ("x-hub-signature-256", signature.as_str())];
+        assert_eq!(post(&host, &headers, body).await.status, status);
+    }
+    assert_eq!(payloads(&host).await, [&body[3..]]);
+    host.stop().await;
+
+    // Where the proof lies in the JSON, it is found.
+    let host = one("webhook: {enabled: true, verify: {token: {json: $.token}}, secrets: [secret]}").await;
+    let body = format!("\u{feff}{{\"token\": \"{SECRET}\"}}");
+    assert_eq!(send(&host, "application/json", body).await.status, 200);
+    let lines = format!("\u{feff}{}\n{}", event("1", &json!({})), event("2", &json!({})));
+    let open = one(OPEN).await;
+    assert_eq!(send(&open, LINES, lines).await.status, 200);
+    let batch = format!("\u{feff}{}", json!([event("3", &json!({"data": 3}))]));
+    assert_eq!(send(&open, EVENTS, batch).await.status, 200);
+    assert_eq!(payloads(&open).await.len(), 3);
+    host.stop().await;
+    open.stop().await;
+}
+
+/// Google Calendar and Drive put everything into headers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_without_body_and_content_type_is_an_event_where_schema_and_mapping_take_it() {
+    let push = "
+webhook:
+  enabled: true
+  verify: {token: {header: X-Goog-Channel-Token}}
+  secrets: [secret]
+  idempotency: {key: \"header:X-Goog-Message-Number\", required: true}
+match: {\"header:X-Goog-Resource-State\": [sync, exists]}
+mapping:
+  fields:
+    channel: {from: \"header:X-Goog-Channel-ID\", required: true}
+    state: header:X-Goog-Resource-State
+";
+    let text = trigger("one", push).replace("payload_schema: true", "payload_schema: {type: 'null'}");
+    let host = Setup::new(&[("t/triggers/one.yaml", &text)]).start().await;
+    let sent = |number: &'static str| {
+        [
+            ("x-goog-channel-token", SECRET),
+            ("x-goog-channel-id", "c1"),
+            ("x-goog-resource-state", "exists"),
+            ("x-goog-message-number", number),
+        ]
+    };
+    assert_eq!(post(&host, &sent("1"), "").await.status, 200);
+    let again = post(&host, &sent("1"), "").await;
+    assert_eq!((again.status, again.header("idempotency-replayed")), (200, Some("true")));
+    assert_eq!(payloads(&host).await, [r#"{"channel":"c1","state":"exists"}"#]);
+    // A type is declared, and there is no such document.
+    let typed: Vec<_> = sent("2").into_iter().chain([("content-type", "application/json")]).collect();
+    refused(&host, &post(&host, &typed, "").await, 400, "undecodable").await;
+    host.stop().await;
+
+    let host = one(OPEN).await;
+    assert_eq!(post(&host, &[], "").await.status, 200);
+    assert_eq!(payloads(&host).await, ["null"]);
+    host.stop().await;
+    let text = trigger("one", OPEN).replace("payload_schema: true", "payload_schema: {type: object}");
+    let host = Setup::new(&[("t/triggers/one.yaml", &text)]).start().await;
+    refused(&host, &post(&host, &[], "").await, 422, "schema_violation").await;
+    host.stop().await;
 }

@@ -26,7 +26,7 @@ async fn strange_but_valid_json_is_stored_as_it_is_and_broken_json_is_told_so() 
         assert_eq!(answer.status, 200, "{body}: {}", answer.text);
         assert_eq!(host.events().await.last().unwrap().1, body);
     }
-    for body in [r#"{"a": "\ud800"}"#, "{\"a\": \"\u{1}\"}", "", "\u{feff}{}"] {
+    for body in [r#"{"a": "\ud800"}"#, "{\"a\": \"\u{1}\"}", "", "\u{feff}"] {
         let answer = host.send("t.one", body).await;
         assert_eq!(answer.status, 400, "{body}");
         assert_eq!(host.logged(&answer).await.0, "undecodable");

@@ -36,9 +36,9 @@ impl Document {
     /// The document, and its very text where it was sent as JSON; the error is for the sender.
     pub(super) fn read(self, body: Bytes, form_fields_max: usize) -> Result<(Value, Option<Bytes>), String> {
         match self {
-            Self::Json => Ok((json(&body)?, Some(body))),
+            Self::Json => Ok((json(&body)?, Some(unmarked(&body)))),
             Self::PlainText(charset) => match structure(&body).filter(|_| charset == UTF_8) {
-                Some(value) => Ok((value, Some(body))),
+                Some(value) => Ok((value, Some(unmarked(&body)))),
                 None => Self::Text(charset).read(body, form_fields_max),
             },
             Self::Text(charset) => Ok((Value::String(text(charset, &body)?), None)),
@@ -48,12 +48,18 @@ impl Document {
     }
 }
 
+/// The body as it is stored: without a byte order mark, which JSON has no place for.
+pub(super) fn unmarked(body: &Bytes) -> Bytes {
+    body.slice_ref(json::without_bom(body))
+}
+
 pub(super) fn json(body: &[u8]) -> Result<Value, String> {
-    json::parse(body).map_err(|error| format!("the body is not valid JSON: {error}"))
+    json::parse(json::without_bom(body)).map_err(|error| format!("the body is not valid JSON: {error}"))
 }
 
 /// An object or list of JSON, if that is what this is.
 fn structure(text: &[u8]) -> Option<Value> {
+    let text = json::without_bom(text);
     let is_one = matches!(text.trim_ascii_start().first(), Some(b'{' | b'['));
     is_one.then(|| json::parse(text).ok()).flatten()
 }
@@ -96,7 +102,7 @@ fn unwrapped(fields: Map<String, Value>) -> (Value, Option<Bytes>) {
         && let Some(Value::String(text)) = fields.get("payload")
         && let Some(value) = structure(text.as_bytes())
     {
-        return (value, Some(text.clone().into()));
+        return (value, Some(unmarked(&text.clone().into())));
     }
     (Value::Object(fields), None)
 }

@@ -54,7 +54,10 @@ impl<'a> Seen<'a> {
     pub fn json(&self) -> Option<&Value> {
         match self.item {
             Some(item) => Some(item),
-            None => self.json.get_or_init(|| json::parse(&self.request.body).ok()).as_ref(),
+            None => {
+                let parse = || json::parse(json::without_bom(&self.request.body)).ok();
+                self.json.get_or_init(parse).as_ref()
+            }
         }
     }
 
