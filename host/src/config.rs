@@ -142,6 +142,15 @@ pub struct Config {
     pub queue_deliveries_max: usize,
     /// Bytes of payload waiting for a writer; then 503 with `Retry-After`.
     pub queue_bytes_max: usize,
+    /// Deliveries of one webhook URL waiting for a writer; then 503 with `Retry-After`, and no other URL is affected.
+    pub endpoint_queue_deliveries_max: usize,
+    /// Bytes of payload of one webhook URL waiting for a writer; then 503 with `Retry-After`.
+    pub endpoint_queue_bytes_max: usize,
+    /// Size of a body, inflated, up to which it is checked on the thread that has read it; larger ones take turns, by
+    /// webhook URL, on other threads.
+    pub inline_body_bytes_max: usize,
+    /// Larger bodies that are checked at a time. Default: the cores.
+    pub large_body_workers: Option<usize>,
     /// Rows in one transaction.
     pub batch_rows_max: usize,
     /// Bytes of payload in one transaction (a single larger event goes alone).
@@ -153,6 +162,11 @@ pub struct Config {
     /// Rows a second in the request log for requests that nobody vouches for (unknown keys, addresses
     /// over their rate); the rest is counted in the next such row.
     pub stranger_rows_per_second: NonZeroU32,
+    /// Rows in the request log for refused requests of one webhook URL that nothing vouches for; the rest is counted in
+    /// the next such row and in the statistics. The first 100 in an hour have their headers.
+    pub endpoint_unverified_rows_rate_limit: Option<RateLimit>,
+    /// The same of all webhook URLs together; the first 1,000 in an hour have their headers.
+    pub unverified_rows_rate_limit: Option<RateLimit>,
 
     /// Days for which rows of the request log are kept; `null`: for ever. So for all of these.
     pub request_log_days: Option<NonZeroU32>,
@@ -301,11 +315,17 @@ impl Default for Config {
             writers: None,
             queue_deliveries_max: 4096,
             queue_bytes_max: 64 << 20,
+            endpoint_queue_deliveries_max: 2048,
+            endpoint_queue_bytes_max: 32 << 20,
+            inline_body_bytes_max: 16 << 10,
+            large_body_workers: None,
             batch_rows_max: 512,
             batch_bytes_max: 8 << 20,
             store_wait_seconds: 5,
             log_headers: true,
             stranger_rows_per_second: NonZeroU32::MIN.saturating_add(9),
+            endpoint_unverified_rows_rate_limit: RateLimit::new(600, 60),
+            unverified_rows_rate_limit: RateLimit::new(3000, 60),
 
             request_log_days: NonZeroU32::new(30),
             quarantine_days: NonZeroU32::new(90),
@@ -491,6 +511,10 @@ impl Config {
 
     pub fn mapper_workers(&self) -> usize {
         self.mapper_workers.unwrap_or_else(|| (4 * cores()).max(8)).clamp(1, 256)
+    }
+
+    pub fn large_body_workers(&self) -> usize {
+        self.large_body_workers.unwrap_or_else(cores).max(1)
     }
 
     pub fn mapper_cache_dir(&self) -> PathBuf {

@@ -124,6 +124,16 @@ impl Coding {
         self.is_utf8_form() && self.compression == Compression::Identity
     }
 
+    /// How many bytes a body of so many may be once it is inflated.
+    pub fn bytes_max(self, length: usize, bytes_max: usize) -> usize {
+        match self.compression {
+            Compression::Identity => length,
+            Compression::Gzip | Compression::Deflate => {
+                length.saturating_mul(DEFLATE_RATIO_MAX).min(bytes_max)
+            }
+        }
+    }
+
     pub fn decode(self, request: &Inbound, limits: Limits) -> Result<Decoded, Undecodable> {
         let body = self.compression.inflated(&request.body, limits.bytes_max)?;
         let (shape, payloads) = match self.content {
@@ -234,6 +244,9 @@ pub fn cloud_events_of(document: &Value, limits: Limits) -> Vec<Payload> {
         _ => Vec::new(),
     }
 }
+
+/// One byte of deflate stands for no more.
+const DEFLATE_RATIO_MAX: usize = 1032;
 
 /// Every line that is not blank is a document.
 fn lines(body: &Bytes, attributes: &Attributes, payloads_max: usize) -> Result<Vec<Payload>, Undecodable> {

@@ -1,25 +1,24 @@
 //! The group-commit writer: whatever waits goes to the database in one transaction; each is answered after it.
 
 mod health;
+mod queue;
 mod settle;
 mod writer;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::{
-    sync::{Mutex, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     task::JoinHandle,
     time::{timeout, timeout_at},
 };
 
 use self::{
     health::{Probe, WriteHealth},
+    queue::{Full, Queue},
     writer::Writer,
 };
 pub use self::{
@@ -37,8 +36,8 @@ use crate::{
 /// Why a delivery is not in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotStored {
-    /// More waits already than the limits allow.
-    Full,
+    /// More waits already than a limit allows, by the name of its setting.
+    Full(&'static str),
     /// The database is away, or did not answer in time.
     Unavailable,
     /// The database refuses this very row; the reason is for the log.
@@ -48,10 +47,7 @@ pub enum NotStored {
 /// Where requests hand their deliveries in.
 #[derive(Debug)]
 pub struct Ingest {
-    deliveries: mpsc::Sender<Waiting>,
-    logs: mpsc::Sender<LogRow>,
-    queued_bytes: Arc<AtomicUsize>,
-    queue_bytes_max: usize,
+    queue: Arc<Queue>,
     store_wait: Duration,
     metrics: Arc<Metrics>,
     health: Arc<WriteHealth>,
@@ -67,18 +63,11 @@ struct Waiting {
     answer: oneshot::Sender<Result<Stored, NotStored>>,
 }
 
-/// The two queues; writers take turns at them.
-#[derive(Debug)]
-struct Queues {
-    deliveries: mpsc::Receiver<Waiting>,
-    logs: mpsc::Receiver<LogRow>,
-}
-
 /// For an answer to come back from the database's own time limit.
 const GRACE: Duration = Duration::from_secs(2);
 /// A write that takes longer can't be counted on.
 const PROBE_WAIT: Duration = Duration::from_secs(2);
-/// Rows of the request log that may wait; past it they are counted and dropped, deliveries never.
+/// Rows of the request log that may wait; past it they are only counted, deliveries never.
 const LOG_ROWS_WAITING_MAX: usize = 20_000;
 
 /// The writers at work; they end when every `Ingest` handle is gone and nothing waits any more.
@@ -99,29 +88,22 @@ impl Ingest {
         clock: &Clock,
         metrics: &Arc<Metrics>,
     ) -> (Arc<Self>, Writers) {
-        let (deliveries, deliveries_waiting) = mpsc::channel(config.queue_deliveries_max);
-        let (logs, logs_waiting) = mpsc::channel(LOG_ROWS_WAITING_MAX);
-        let queues = Arc::new(Mutex::new(Queues { deliveries: deliveries_waiting, logs: logs_waiting }));
-        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let queue = Arc::new(Queue::new(config));
         let (health, probes) = WriteHealth::new();
         let writers = (0..config.writers()).map(|number| {
             let health = health.clone();
             let (config, database, clock) = (config.clone(), database.clone(), clock.clone());
-            let (queues, queued_bytes, metrics) = (queues.clone(), queued_bytes.clone(), metrics.clone());
+            let (queue, metrics) = (queue.clone(), metrics.clone());
             let writer = move || {
-                let (queues, queued_bytes) = (queues.clone(), queued_bytes.clone());
                 let (clock, metrics, health) = (clock.clone(), metrics.clone(), health.clone());
-                Writer::new(&config, &database, queues, queued_bytes, clock, metrics, health)
+                Writer::new(&config, &database, queue.clone(), clock, metrics, health)
             };
             // One of them also tidies up; more would only get in each other's way.
             tokio::spawn(keep_running(writer, number == 0))
         });
         let writers = Writers(writers.collect());
         let ingest = Self {
-            deliveries,
-            logs,
-            queued_bytes,
-            queue_bytes_max: config.queue_bytes_max,
+            queue,
             store_wait: Duration::from_secs(config.store_wait_seconds),
             metrics: metrics.clone(),
             health,
@@ -132,18 +114,11 @@ impl Ingest {
 
     /// Returns when the delivery is committed, or is known to be somebody's repetition; never before.
     pub async fn store(&self, delivery: Delivery) -> Result<Stored, NotStored> {
-        let bytes = delivery.bytes();
-        let queued = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if queued + bytes > self.queue_bytes_max && queued > 0 {
-            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(NotStored::Full);
-        }
+        let (bytes, endpoint) = (delivery.bytes(), delivery.log.endpoint_key_id.unwrap_or_default());
         let deadline = Instant::now() + self.store_wait;
         let (answer, answered) = oneshot::channel();
-        if self.deliveries.try_send(Waiting { delivery, bytes, deadline, answer }).is_err() {
-            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(NotStored::Full);
-        }
+        let waiting = Waiting { delivery, bytes, deadline, answer };
+        self.queue.push(endpoint, waiting).map_err(|Full(setting)| NotStored::Full(setting))?;
         // The writer keeps the deadline, so that who hears 503 is not stored after all; this only waits a little
         // longer than a statement that was begun in time can take.
         let given_up = deadline + self.store_wait + GRACE;
@@ -153,12 +128,18 @@ impl Ingest {
         }
     }
 
-    /// Writes a row of the request log some time soon; when too many wait it is counted and dropped.
+    /// Writes a row of the request log some time soon; when too many wait it is only counted.
     pub fn log(&self, mut row: LogRow) {
         row.took = Some(row.duration());
-        if self.logs.try_send(row).is_err() {
+        if !self.queue.push_log(row) {
             self.metrics.log_rows_dropped(1);
         }
+    }
+
+    /// Counts a request that has no row in the log.
+    pub fn count(&self, mut row: LogRow) {
+        row.took = Some(row.duration());
+        self.queue.count(&row);
     }
 
     /// Whether a write works now: what the last one came to, if that was a moment ago, else one that is made for this.
@@ -182,11 +163,14 @@ impl Ingest {
 
     /// What waits for a writer.
     pub fn waiting(&self) -> OfQueue {
-        OfQueue {
-            deliveries: self.deliveries.max_capacity() - self.deliveries.capacity(),
-            bytes: self.queued_bytes.load(Ordering::Relaxed),
-            log_rows: self.logs.max_capacity() - self.logs.capacity(),
-        }
+        self.queue.waiting()
+    }
+}
+
+impl Drop for Ingest {
+    /// The writers end when what waits is written.
+    fn drop(&mut self) {
+        self.queue.close();
     }
 }
 

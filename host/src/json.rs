@@ -55,7 +55,7 @@ pub fn parse(text: &[u8]) -> Result<Value, String> {
     Ok(value)
 }
 
-/// The text without the byte order mark that some senders (SharePoint) begin it with.
+/// The text without the byte order mark that some senders begin it with.
 pub fn without_bom(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }

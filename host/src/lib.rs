@@ -33,6 +33,10 @@ pub mod pack;
 pub mod traces;
 /// A host's own rate limits (governor).
 pub mod limits;
+/// Large bodies take turns at the processor.
+pub mod offload;
+/// Deficit round robin.
+pub mod fair;
 /// Telling whoever waits for events that some were stored.
 pub mod news;
 /// Which secrets each policy may use, and what is wrong with the others.

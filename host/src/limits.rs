@@ -1,6 +1,7 @@
 //! Rate limits of one host: of each source address, of all together; counted in memory, without races.
 
 mod bodies;
+mod log_rows;
 
 use std::{
     collections::HashMap,
@@ -21,10 +22,14 @@ use governor::{
     state::{InMemoryState, NotKeyed, keyed::HashMapStateStore},
 };
 
-pub use self::bodies::{BodyBudget, BodyLease, BudgetExceeded};
+pub use self::{
+    bodies::{BodyBudget, BodyLease, BudgetExceeded},
+    log_rows::{LogAllowance, RowSize},
+};
 use crate::{
     clock::Clock,
     config::{Config, RateLimit},
+    offload::Offload,
 };
 
 type Direct = RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Nanos>>;
@@ -41,6 +46,10 @@ pub struct Over {
 pub struct HostLimits {
     /// The memory for request bodies in flight.
     pub bodies: Arc<BodyBudget>,
+    /// Which refused requests that nothing vouches for get a row in the request log.
+    pub log_rows: LogAllowance,
+    /// Where large bodies are checked.
+    pub offload: Offload,
     sources: Option<Keyed<IpAddr>>,
     sources_max: usize,
     total: Option<Direct>,
@@ -60,6 +69,8 @@ impl HostLimits {
         let keyed = |limit: RateLimit| Keyed::hashmap_with_clock(limit.quota(), clock.clone());
         Self {
             bodies: BodyBudget::new(config),
+            log_rows: LogAllowance::new(config, clock),
+            offload: Offload::new(config),
             sources: config.source_rate_limit.map(keyed),
             sources_max: config.sources_max,
             total: config.total_rate_limit.map(|limit| direct(limit.quota(), clock)),

@@ -38,6 +38,7 @@ use crate::{
     decode::Coding,
     host::Host,
     ingest::NotStored,
+    limits::RowSize,
     model::{Answer, Delivery, DeliveryKey, LogRow, NewEvent, Outcome, body_checksum},
     registry::{Endpoint, Target},
     request::{Inbound, rfc3339},
@@ -144,7 +145,7 @@ pub async fn receive(host: &Host, peer: IpAddr, key: &str, head: Parts, body: Bo
         Ok(Ended::Stored(Stored::First(answer))) => Receipt::Answered(answer),
         Ok(Ended::Stored(Stored::Repeated(answer))) => Receipt::Replayed(answer),
         Ok(Ended::Ignored(answer)) => {
-            host.ingest.log(log);
+            note(host, log);
             Receipt::Answered(answer)
         }
         Ok(Ended::Shaken(shaken)) => {
@@ -197,7 +198,7 @@ async fn story(
     steps.enter(Step::Store);
     match host.ingest.store(delivery).await {
         Ok(stored) => Ok(Ended::Stored(stored)),
-        Err(NotStored::Full) => Err(Refusal::store_full()),
+        Err(NotStored::Full(setting)) => Err(Refusal::store_full(setting)),
         Err(NotStored::Unavailable) => Err(Refusal::store_away()),
         Err(NotStored::Refused(reason)) => Err(Refusal::store_refused(reason)),
     }
@@ -270,19 +271,23 @@ async fn check(
     steps.enter(Step::Body);
     request.body = body.whole(policy, &host.config).await?;
     log.body_bytes = i64::try_from(request.body.len()).unwrap_or(i64::MAX);
-    if course.verifies {
-        steps.enter(Step::Signature);
-        believe(course, &endpoint.target, request, &secrets, budget).await?;
-        log.verified = policy.verify.verifies();
-    }
-    if let Some(body) = policy.verify.body_without_token(request, budget).map_err(Refusal::exhausted)? {
-        request.body = body;
-    }
-    if let Some(limit) = endpoint.limit.as_ref().filter(|_| !is_trial) {
-        steps.enter(Step::RateLimit);
-        limit.admit().await.map_err(Refusal::not_admitted)?;
-    }
-    let judged = judge(&endpoint.target, request, coding, Limits::of(&host.config, budget), steps).await?;
+    let bytes = coding.bytes_max(request.body.len(), policy.body_bytes_max);
+    let checks = async {
+        if course.verifies {
+            steps.enter(Step::Signature);
+            believe(course, &endpoint.target, request, &secrets, budget).await?;
+            log.verified = policy.verify.verifies();
+        }
+        if let Some(body) = policy.verify.body_without_token(request, budget).map_err(Refusal::exhausted)? {
+            request.body = body;
+        }
+        if let Some(limit) = endpoint.limit.as_ref().filter(|_| !is_trial) {
+            steps.enter(Step::RateLimit);
+            limit.admit().await.map_err(Refusal::not_admitted)?;
+        }
+        judge(&endpoint.target, request, coding, Limits::of(&host.config, budget), steps).await
+    };
+    let judged = host.limits.offload.run(endpoint.key_id, bytes, checks).await?;
     Ok(match deliverable(&endpoint.target, request, judged, log) {
         Some(mut delivery) => {
             let is_kept = host.config.kept_request_days.is_some() && !delivery.events.is_empty() && !is_trial;
@@ -533,23 +538,44 @@ fn ignored(target: &Target) -> Answer {
     })
 }
 
-/// Logs a refusal; of the ones that any stranger can cause without end, only so many a second.
+/// Logs a request that was not stored. Of the ones that nothing vouches for only so many have a row, and only some of
+/// those a long one: what any client can send must not fill the disk. All are counted.
 fn note(host: &Host, mut log: LogRow) {
-    let stranger = matches!(log.outcome, Outcome::UnknownKey | Outcome::Handshake)
-        || (log.outcome == Outcome::RateLimited && !log.verified);
-    if stranger {
-        match host.strangers.sample() {
-            None => return,
-            Some(0) => {}
-            Some(left_out) => {
-                let told =
-                    format!("{left_out} more by strangers were left out of the log since the last such row");
-                log.detail =
-                    Some(log.detail.map_or_else(|| told.clone(), |detail| format!("{detail}; {told}")));
-            }
-        }
+    let Some((size, left_out)) = admitted(host, &log) else {
+        host.ingest.count(log);
+        return;
+    };
+    if size == RowSize::Short {
+        log.headers = None;
+        log.user_agent = log.user_agent.as_deref().map(|text| cut(text, SHORT_USER_AGENT_CHARACTERS));
+        log.detail = log.detail.as_deref().map(|text| cut(text, SHORT_DETAIL_CHARACTERS));
+    }
+    if left_out > 0 {
+        let told = format!("{left_out} more like it were left out of the log since the last such row");
+        log.detail = Some(log.detail.map_or_else(|| told.clone(), |detail| format!("{detail}; {told}")));
     }
     host.ingest.log(log);
+}
+
+const SHORT_USER_AGENT_CHARACTERS: usize = 80;
+const SHORT_DETAIL_CHARACTERS: usize = 200;
+
+/// How long the row of a request may be, and how many were left out before it; `None` when it has none.
+fn admitted(host: &Host, log: &LogRow) -> Option<(RowSize, u64)> {
+    let is_stranger = matches!(log.outcome, Outcome::UnknownKey | Outcome::Handshake)
+        || (log.outcome == Outcome::RateLimited && !log.verified);
+    if is_stranger {
+        let left_out = host.strangers.sample()?;
+        return Some((host.limits.log_rows.size(), left_out));
+    }
+    if log.verified {
+        return Some((RowSize::Whole, 0));
+    }
+    host.limits.log_rows.admit(log.endpoint_key_id.unwrap_or_default())
+}
+
+fn cut(text: &str, characters_max: usize) -> String {
+    text.chars().take(characters_max).collect()
 }
 
 fn clipped(text: &str) -> String {

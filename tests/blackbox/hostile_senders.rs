@@ -1,6 +1,12 @@
 //! What an unauthenticated client can make a host do: memory, connections and work before anything vouches for it.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use hookpack::config::RateLimit;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -94,7 +100,7 @@ async fn a_refused_address_and_one_over_its_rate_hear_it_before_any_of_the_body_
         ("open", OPEN),
     ];
     let host = host(&triggers, |setup| {
-        setup.config.source_rate_limit = hookpack::config::RateLimit::new(1, 3600);
+        setup.config.source_rate_limit = RateLimit::new(1, 3600);
     })
     .await;
     for _ in 0..20 {
@@ -286,5 +292,105 @@ async fn a_trusted_proxy_has_as_many_connections_as_there_are() {
         raw.write("1").await;
         assert_eq!(raw.status().await, 200);
     }
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_outlives_the_time_for_a_head() {
+    let host = host(&[("one", OPEN)], |setup| {
+        setup.config.header_read_seconds = 1;
+        setup.config.idle_connection_seconds = 2;
+    })
+    .await;
+    let mut raw = Raw::open(&host, [127, 0, 0, 2]).await;
+    raw.post(&host, "t.one", 2, "", "{}").await;
+    let began = Instant::now();
+    assert_eq!(raw.status().await, 200);
+    assert_eq!(raw.head().await, "", "it is closed");
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+
+    // From the first byte on, it is a head, which has less time.
+    let mut raw = Raw::open(&host, [127, 0, 0, 2]).await;
+    raw.post(&host, "t.one", 2, "", "{}").await;
+    assert_eq!(raw.status().await, 200);
+    let began = Instant::now();
+    raw.write("POST ").await;
+    assert_eq!(raw.head().await, "", "it is closed");
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_places_are_short_the_longest_idle_connection_makes_room() {
+    let host = host(&[("one", OPEN)], |setup| setup.config.connections_max = 2).await;
+    let mut idle = Vec::new();
+    for source in [2, 3] {
+        let mut raw = Raw::open(&host, [127, 0, 0, source]).await;
+        raw.post(&host, "t.one", 2, "", "{}").await;
+        assert_eq!(raw.status().await, 200);
+        idle.push(raw);
+        // Idle times are told apart by milliseconds.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut raw = Raw::open(&host, [127, 0, 0, 4]).await;
+    raw.post(&host, "t.one", 2, "", "{}").await;
+    assert_eq!(raw.status().await, 200);
+    assert_eq!(idle[0].head().await, "", "the longest idle one is closed");
+    idle[1].post(&host, "t.one", 2, "", "{}").await;
+    assert_eq!(idle[1].status().await, 200);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unsigned_requests_do_not_fill_the_disk_and_all_are_counted() {
+    let github = "{enabled: true, preset: github, secrets: [secret]}";
+    let host = host(&[("one", github), ("two", github), ("open", OPEN)], |setup| {
+        setup.config.endpoint_unverified_rows_rate_limit = RateLimit::new(150, 60);
+    })
+    .await;
+    let large = "x".repeat(2000);
+    let forge = async |trigger: &str| {
+        let mut request = host.post(trigger).header("x-hub-signature-256", "sha256=00").body("{}");
+        for name in ["x-a", "x-b", "x-c", "x-d", "x-e", "x-f", "x-g", "x-h", "x-i", "x-j", "x-k", "x-l"] {
+            request = request.header(name, &large);
+        }
+        assert_eq!(request.send().await.unwrap().status(), 401);
+    };
+    for _ in 0..20 {
+        join_all((0..20).map(|_| forge("t.one"))).await;
+    }
+    // What anybody may send is no better known.
+    for _ in 0..20 {
+        join_all((0..20).map(|_| host.send("t.open", "{"))).await;
+    }
+    forge("t.two").await;
+    let counted = async |outcome: &str| {
+        let stats = host.api("/api/v1/stats").await.json();
+        stats["data"]["total"]["outcomes"][outcome].as_i64().unwrap_or_default()
+    };
+    eventually("every request in the statistics", async || {
+        (counted("bad_signature").await == 401 && counted("undecodable").await == 400).then_some(())
+    })
+    .await;
+    let metrics = host.api("/metrics").await.text;
+    assert!(
+        metrics.contains(r#"hookpack_requests_total{trigger="t.one",outcome="bad_signature"} 400"#),
+        "{metrics}"
+    );
+    let rows = "select trigger_ref, count(*), count(*) filter (where headers is not null),
+                       max(pg_column_size(l.*))::bigint
+                from hookpack.request_log l group by 1 order by 1";
+    let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(rows).fetch_all(&host.pool).await.unwrap();
+    let counts: Vec<_> = rows.iter().map(|(name, all, whole, _)| (name.as_str(), *all, *whole)).collect();
+    assert_eq!(counts, [("t.one", 150, 100), ("t.open", 150, 100), ("t.two", 1, 1)]);
+    assert!(rows.iter().all(|(_, _, _, bytes)| *bytes < 6000), "{rows:?}");
+
+    host.clock.advance(Duration::from_mins(1));
+    let answer = host.post("t.one").body("{}").send().await.unwrap();
+    let (_, detail) = host.logged(&Answer::of(answer).await).await;
+    assert!(
+        detail.ends_with("; 250 more like it were left out of the log since the last such row"),
+        "{detail}"
+    );
     host.stop().await;
 }

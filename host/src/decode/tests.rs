@@ -23,7 +23,7 @@ fn decode(
 }
 
 fn json(body: impl AsRef<[u8]>) -> Result<Payload, Undecodable> {
-    decode(&[], body, 1000).map(|mut payloads| payloads.remove(0))
+    decode(&[("content-type", "application/json")], body, 1000).map(|mut payloads| payloads.remove(0))
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn each_line_that_is_not_blank_is_a_payload() {
         ("{}\n\n{\"a\":}\n", "line 3 is not valid JSON: expected value at column 6"),
         ("{} {}\n", "line 1 is not valid JSON: trailing characters at column 4"),
         ("{\"a\":\n1}", "line 1 is not valid JSON: EOF while parsing a value at column 5"),
-        ("\u{feff}{}", "line 1 is not valid JSON"),
+        ("1\n\u{feff}{}", "line 2 is not valid JSON"),
     ] {
         let Err(Undecodable::Broken(reason)) = lines(body) else { panic!("{body}") };
         assert!(reason.starts_with(named), "{reason}");
@@ -89,7 +89,7 @@ fn numbers_keep_their_text() {
         assert!(matches!(json(body), Err(Undecodable::Broken(_))), "{magic}");
     }
     assert!(json(r#"["$serde_json::private::RawValue"]"#).is_ok());
-    for broken in ["", "{", "[01]", "{\"a\":\"\\ud800\"}", "[1] x", "\u{feff}1", "NaN"] {
+    for broken in ["", "{", "[01]", "{\"a\":\"\\ud800\"}", "[1] x", "\u{feff}", "1\u{feff}", "NaN"] {
         assert!(matches!(json(broken), Err(Undecodable::Broken(_))), "{broken}");
     }
     let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);

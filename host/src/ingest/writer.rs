@@ -2,24 +2,22 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::{
-    sync::{Mutex, oneshot},
+    sync::oneshot,
     time::{sleep, timeout},
 };
 use tracing::field::display;
 use uuid::Uuid;
 
 use super::{
-    GRACE, LOG_ROWS_WAITING_MAX, NotStored, Queues, Waiting,
+    GRACE, LOG_ROWS_WAITING_MAX, NotStored, Waiting,
     health::WriteHealth,
+    queue::{Batch, Queue},
     settle::{Settled, Told, settle},
 };
 use crate::{
@@ -30,13 +28,12 @@ use crate::{
     store::{
         Database, Fault,
         batch::{self, Stored},
-        event_keys, session, write_probe,
+        event_keys, session, stats, write_probe,
     },
 };
 
 pub(super) struct Writer {
-    queues: Arc<Mutex<Queues>>,
-    queued_bytes: Arc<AtomicUsize>,
+    queue: Arc<Queue>,
     options: PgConnectOptions,
     limits: session::Limits,
     connection: Option<PgConnection>,
@@ -49,13 +46,6 @@ pub(super) struct Writer {
     bytes_max: usize,
     /// A batch that takes longer than its statement may has lost its server, or is given up between two statements.
     statement_wait: Duration,
-}
-
-/// What one turn took from the queues.
-#[derive(Default)]
-struct Batch {
-    deliveries: Vec<Waiting>,
-    logs: Vec<LogRow>,
 }
 
 /// Owner and key of a delivery.
@@ -82,6 +72,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// How soon rows of the log are tried again after the database was away, and how many are written at a time.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(500);
 const LOG_ROWS_MAX: usize = 1000;
+/// How often counts of requests without a row are written.
+const COUNTS_INTERVAL: Duration = Duration::from_secs(1);
 /// How often keys whose window is over are forgotten, and how many of each kind at a time.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 const SWEEP_ROWS: i64 = 1000;
@@ -90,15 +82,13 @@ impl Writer {
     pub(super) fn new(
         config: &Config,
         database: &Database,
-        queues: Arc<Mutex<Queues>>,
-        queued_bytes: Arc<AtomicUsize>,
+        queue: Arc<Queue>,
         clock: Clock,
         metrics: Arc<Metrics>,
         health: Arc<WriteHealth>,
     ) -> Self {
         Self {
-            queues,
-            queued_bytes,
+            queue,
             options: database.options.clone(),
             // Postgres itself ends what takes too long: a statement that is only left behind could still commit
             // when nobody counts on it any more, and a transaction that lost its host would keep others from its keys.
@@ -118,7 +108,7 @@ impl Writer {
     }
 
     pub(super) async fn run(mut self, sweeps: bool) {
-        let mut swept = Instant::now();
+        let (mut swept, mut counted) = (Instant::now(), Instant::now());
         let health = self.health.clone();
         loop {
             let batch = tokio::select! {
@@ -128,16 +118,21 @@ impl Writer {
                     let _ = answer.send(self.probe().await);
                     continue;
                 }
-                batch = self.next_batch_or_backlog() => batch,
+                batch = self.next_batch() => batch,
             };
             let Some(batch) = batch else { break };
             self.write(batch.deliveries).await;
             self.write_logs(batch.logs.into_iter().map(|row| (row, None)).collect()).await;
+            if counted.elapsed() >= COUNTS_INTERVAL {
+                self.write_counts().await;
+                counted = Instant::now();
+            }
             if sweeps && swept.elapsed() > SWEEP_INTERVAL {
                 self.sweep().await;
                 swept = Instant::now();
             }
         }
+        self.write_counts().await;
         if !self.backlog.is_empty() {
             tracing::warn!(
                 rows = self.backlog.len(),
@@ -149,42 +144,12 @@ impl Writer {
         }
     }
 
-    /// With rows left over from an outage it returns soon, whether or not anything new arrives.
-    async fn next_batch_or_backlog(&self) -> Option<Batch> {
-        if self.backlog.is_empty() {
-            return self.next_batch().await;
-        }
-        timeout(BACKLOG_PAUSE, self.next_batch()).await.unwrap_or_else(|_| Some(Batch::default()))
-    }
-
-    /// Waits for the first row and takes what waits with it, up to the limits; `None` when all is done.
-    /// Nothing is taken until it returns, so that it can be given up waiting.
+    /// What waits, up to the limits; `None` when all is done. It returns soon whether or not anything arrives: there may
+    /// be counts to write, and sooner with rows left over from an outage.
     async fn next_batch(&self) -> Option<Batch> {
-        let mut queues = self.queues.lock().await;
-        let mut batch = Batch::default();
-        let mut bytes = 0;
-        let Queues { deliveries, logs } = &mut *queues;
-        tokio::select! {
-            biased;
-            Some(waiting) = deliveries.recv() => {
-                bytes += waiting.bytes;
-                batch.deliveries.push(waiting);
-            }
-            Some(row) = logs.recv() => batch.logs.push(row),
-            else => return None,
-        }
-        while batch.deliveries.len() < self.rows_max && bytes < self.bytes_max {
-            let Ok(waiting) = deliveries.try_recv() else { break };
-            bytes += waiting.bytes;
-            batch.deliveries.push(waiting);
-        }
-        while batch.logs.len() < self.rows_max {
-            let Ok(row) = logs.try_recv() else { break };
-            batch.logs.push(row);
-        }
-        self.queued_bytes
-            .fetch_sub(batch.deliveries.iter().map(|waiting| waiting.bytes).sum(), Ordering::Relaxed);
-        Some(batch)
+        let pause = if self.backlog.is_empty() { COUNTS_INTERVAL } else { BACKLOG_PAUSE };
+        let next = self.queue.next_batch(self.rows_max, self.bytes_max);
+        timeout(pause, next).await.unwrap_or_else(|_| Some(Batch::default()))
     }
 
     /// Stores deliveries and answers everyone who waits for one of them.
@@ -333,9 +298,11 @@ impl Writer {
         if too_many > 0 {
             tracing::warn!(
                 rows = too_many,
-                "rows of the request log are lost: too many wait for the database"
+                "rows of the request log are only counted: too many wait for the database"
             );
-            self.backlog.drain(..too_many);
+            for (row, _) in self.backlog.drain(..too_many) {
+                self.queue.count(&row);
+            }
             self.metrics.log_rows_dropped(too_many);
         }
         while !self.backlog.is_empty() {
@@ -357,6 +324,30 @@ impl Writer {
                     tracing::error!(%reason, rows = rows.len(), "the database refuses rows of the request log");
                     self.metrics.log_rows_dropped(rows.len());
                 }
+            }
+        }
+    }
+
+    /// Writes the counts of requests that the log leaves out. After a connection that broke they may be written twice.
+    async fn write_counts(&mut self) {
+        let counts = self.queue.take_counts();
+        if counts.is_empty() {
+            return;
+        }
+        let wait = self.statement_wait;
+        let written = match self.connection().await {
+            Ok(connection) => within(wait, stats::add(connection, &counts)).await,
+            Err(failure) => Err(failure),
+        };
+        match written {
+            Ok(()) => self.health.succeeded(),
+            Err(Failure::Away(outage)) => {
+                self.lost(&outage, true);
+                tracing::debug!(error = outage.error, "counts of requests wait for the database");
+                self.queue.put_back(counts);
+            }
+            Err(Failure::Data(reason) | Failure::Raised(reason)) => {
+                tracing::error!(%reason, "the database refuses counts of requests");
             }
         }
     }

@@ -232,8 +232,9 @@ impl Refusal {
         }
     }
 
-    pub fn store_full() -> Self {
-        Self::store("Too much is waiting to be stored; send it again.", "the queue of the store is full")
+    pub fn store_full(setting: &str) -> Self {
+        let detail = format!("the queue of the store is full ({setting})");
+        Self::store("Too much is waiting to be stored; send it again.", &detail)
     }
 
     pub fn store_away() -> Self {

@@ -1,8 +1,12 @@
 //! `hookpack.request_count`: how many requests there were, without counting them again.
 
+use std::{collections::HashMap, time::Duration};
+
 use sqlx::PgExecutor;
-use time::{Date, OffsetDateTime};
+use time::{Date, OffsetDateTime, UtcOffset};
 use uuid::Uuid;
+
+use crate::model::{LogRow, Outcome};
 
 /// Requests of one owner that ended alike and took about as long.
 #[derive(Clone, Debug)]
@@ -118,4 +122,85 @@ pub async fn forget_keys(db: impl PgExecutor<'_>, most: i64) -> sqlx::Result<u64
         most,
     );
     Ok(forgotten.execute(db).await?.rows_affected())
+}
+
+/// Requests that are counted without a row of their own in the log.
+#[derive(Debug, Default)]
+pub struct Counts(HashMap<CountKey, Counted>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct CountKey {
+    day: Date,
+    trigger_ref: Option<String>,
+    endpoint_key_id: Option<Uuid>,
+    outcome: Outcome,
+    latency: i16,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    requests: i64,
+    body_bytes: i64,
+    last_at: OffsetDateTime,
+}
+
+impl Counts {
+    pub fn add(&mut self, row: &LogRow) {
+        let key = CountKey {
+            day: row.received_at.to_offset(UtcOffset::UTC).date(),
+            trigger_ref: row.trigger_ref.clone(),
+            endpoint_key_id: row.endpoint_key_id,
+            outcome: row.outcome,
+            latency: latency_of(row.duration()),
+        };
+        self.count(key, Counted { requests: 1, body_bytes: row.body_bytes, last_at: row.received_at });
+    }
+
+    pub fn merge(&mut self, others: Self) {
+        for (key, counted) in others.0 {
+            self.count(key, counted);
+        }
+    }
+
+    fn count(&mut self, key: CountKey, more: Counted) {
+        let Counted { requests, body_bytes, last_at } = more;
+        let held = self.0.entry(key).or_insert(Counted { requests: 0, body_bytes: 0, last_at });
+        held.requests += requests;
+        held.body_bytes = held.body_bytes.saturating_add(body_bytes);
+        held.last_at = held.last_at.max(last_at);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// As `hookpack.latency_of` has it.
+#[expect(clippy::cast_possible_truncation, reason = "four times a logarithm of 64 bits")]
+#[expect(clippy::cast_precision_loss, reason = "classes are a fifth apart")]
+fn latency_of(took: Duration) -> i16 {
+    let micros = took.as_micros().max(1) as f64;
+    (4.0 * micros.ln() / std::f64::consts::LN_2).floor() as i16
+}
+
+/// Adds counts to the deltas.
+pub async fn add(db: impl PgExecutor<'_>, counts: &Counts) -> sqlx::Result<()> {
+    let rows = || counts.0.iter();
+    sqlx::query!(
+        "insert into hookpack.request_count_delta
+           (day, trigger_ref, endpoint_key_id, outcome, latency, requests, body_bytes, last_at)
+         select * from unnest($1::date[], $2::text[], $3::uuid[], $4::text[], $5::smallint[], $6::bigint[], $7::bigint[],
+                              $8::timestamptz[])",
+        &rows().map(|(key, _)| key.day).collect::<Vec<_>>(),
+        &rows().map(|(key, _)| key.trigger_ref.as_deref().unwrap_or_default()).collect::<Vec<_>>() as &[&str],
+        &rows().map(|(key, _)| key.endpoint_key_id).collect::<Vec<_>>() as &[Option<Uuid>],
+        &rows().map(|(key, _)| key.outcome.word()).collect::<Vec<_>>() as &[&str],
+        &rows().map(|(key, _)| key.latency).collect::<Vec<_>>(),
+        &rows().map(|(_, counted)| counted.requests).collect::<Vec<_>>(),
+        &rows().map(|(_, counted)| counted.body_bytes).collect::<Vec<_>>(),
+        &rows().map(|(_, counted)| counted.last_at).collect::<Vec<_>>(),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }

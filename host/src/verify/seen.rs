@@ -52,13 +52,8 @@ impl<'a> Seen<'a> {
 
     /// The body (or the item) as JSON; `None` when it isn't.
     pub fn json(&self) -> Option<&Value> {
-        match self.item {
-            Some(item) => Some(item),
-            None => {
-                let parse = || json::parse(json::without_bom(&self.request.body)).ok();
-                self.json.get_or_init(parse).as_ref()
-            }
-        }
+        let parse = || json::parse(json::without_bom(&self.request.body)).ok();
+        self.item.or_else(|| self.json.get_or_init(parse).as_ref())
     }
 
     /// The text or number that lies there.

@@ -101,7 +101,7 @@ impl Connections {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let limited = !self.trusted.iter().any(|net| net.contains(&peer.to_canonical()));
         let own = open.by_source.get(&source).map_or(0, HashMap::len);
-        if limited && own >= self.source_max && open.make_room(Some(source), now, 1) == 0 {
+        if limited && own >= self.source_max && open.make_room(Some(source), now + 1, 1) == 0 {
             self.metrics.connection_refused();
             return Err(NoPlace::Source);
         }
@@ -186,7 +186,7 @@ fn closable(
 ) -> impl Iterator<Item = (bool, u64, IpAddr, u64)> {
     own.into_iter().flatten().filter_map(move |(id, connection)| match connection.now() {
         (Phase::Idle, since) => Some((false, since, source, *id)),
-        (Phase::Head, since) if since <= heads_before => Some((true, since, source, *id)),
+        (Phase::Head, since) if since < heads_before => Some((true, since, source, *id)),
         (Phase::Head | Phase::Busy | Phase::Closing, _) => None,
     })
 }
