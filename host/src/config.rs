@@ -146,8 +146,8 @@ pub struct Config {
     pub endpoint_queue_deliveries_max: usize,
     /// Bytes of payload of one webhook URL waiting for a writer; then 503 with `Retry-After`.
     pub endpoint_queue_bytes_max: usize,
-    /// Size of a body, inflated, up to which it is checked on the thread that has read it; larger ones take turns, by
-    /// webhook URL, on other threads.
+    /// Size of a body, inflated, up to which it is checked on the thread that has read it; larger ones are checked on
+    /// other threads. On both, webhook URLs take turns.
     pub inline_body_bytes_max: usize,
     /// Larger bodies that are checked at a time. Default: the cores.
     pub large_body_workers: Option<usize>,
@@ -261,6 +261,7 @@ pub struct Config {
 }
 
 impl Default for Config {
+    #[expect(clippy::too_many_lines, reason = "a line for each setting")]
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),

@@ -1,4 +1,4 @@
-//! Large bodies take turns at the processor: by webhook URL, and off the threads that serve connections.
+//! Requests take turns at the processor, by webhook URL: a flooded one has no more of it than another that wants some.
 
 use std::{
     future::poll_fn,
@@ -14,34 +14,48 @@ use uuid::Uuid;
 
 use crate::{config::Config, fair::FairPermits};
 
-/// Where the checks of large bodies run.
+/// Where the checks of bodies run: small ones on the thread that has read them, large ones on others.
 #[derive(Debug)]
 pub struct Offload {
     inline_bytes_max: usize,
-    permits: FairPermits,
+    small: FairPermits,
+    large: FairPermits,
 }
 
 /// The bytes of body that an endpoint is served in one round.
-const QUANTUM: usize = 64 << 10;
+const LARGE_QUANTUM: usize = 64 << 10;
+const SMALL_QUANTUM: usize = 4 << 10;
+/// What a request costs at least, in bytes of body.
+const COST_MIN: usize = 1 << 10;
+/// Small bodies that are checked at a time, for each core. Fewer would leave threads without work while the next one
+/// is woken.
+const SMALL_PERMITS: usize = 4;
 
 impl Offload {
     pub fn new(config: &Config) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             inline_bytes_max: config.inline_body_bytes_max,
-            permits: FairPermits::new(config.large_body_workers(), QUANTUM),
+            small: FairPermits::new(SMALL_PERMITS * cores, SMALL_QUANTUM),
+            large: FairPermits::new(config.large_body_workers(), LARGE_QUANTUM),
         }
     }
 
-    /// Runs checks of a body of so many bytes to their end. Those of a small body run at once; those of a larger one
-    /// when it is its endpoint's turn. While they wait for something themselves, others have their turn.
+    /// Runs checks of a body of so many bytes to their end, when it is its endpoint's turn. While they wait for something
+    /// themselves, others have theirs.
     pub async fn run<T>(&self, endpoint: Uuid, bytes: usize, checks: impl Future<Output = T>) -> T {
-        if bytes <= self.inline_bytes_max {
-            return checks.await;
-        }
+        let is_large = bytes > self.inline_bytes_max;
+        let permits = if is_large { &self.large } else { &self.small };
         let mut checks = pin!(checks);
         loop {
-            let permit = self.permits.acquire(endpoint, bytes).await;
-            let step = |context: &mut Context<'_>| Poll::Ready(off_thread(|| checks.as_mut().poll(context)));
+            let permit = permits.acquire(endpoint, bytes.max(COST_MIN)).await;
+            if !is_large {
+                step_back().await;
+            }
+            let step = |context: &mut Context<'_>| {
+                let mut poll = || checks.as_mut().poll(context);
+                Poll::Ready(if is_large { off_thread(poll) } else { poll() })
+            };
             let polled = poll_fn(step).await;
             drop(permit);
             if let Poll::Ready(output) = polled {
@@ -50,6 +64,22 @@ impl Offload {
             woken().await;
         }
     }
+}
+
+/// Lets the requests that have come meanwhile join the queue. Without it each would do all of its work when its bytes
+/// are read, and the order would be that of the threads' own queues: one request of a polite sender behind one of every
+/// connection of a flood.
+async fn step_back() {
+    let mut is_first = true;
+    let step = |context: &mut Context<'_>| {
+        if std::mem::take(&mut is_first) {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    };
+    poll_fn(step).await;
 }
 
 /// Returns when the task is polled again: whatever it waits for has its waker already.
@@ -93,5 +123,22 @@ mod tests {
         tell.send(2).unwrap();
         assert_eq!(waiting.await.unwrap(), 2);
         assert_eq!(offload.run(Uuid::max(), 10, async { 3 }).await, 3);
+    }
+
+    #[tokio::test]
+    async fn a_request_of_another_endpoint_does_not_wait_for_a_flood() {
+        let offload = Arc::new(Offload::new(&Config::default()));
+        let (done, mut order) = tokio::sync::mpsc::unbounded_channel();
+        for endpoint in [1; 1000].into_iter().chain([2]) {
+            let (offload, done) = (offload.clone(), done.clone());
+            tokio::spawn(async move {
+                offload.run(Uuid::from_u128(endpoint), 10, async { done.send(endpoint).unwrap() }).await;
+            });
+        }
+        let mut before = 0;
+        while order.recv().await != Some(2) {
+            before += 1;
+        }
+        assert!(before < 200, "{before} of the flood came first");
     }
 }

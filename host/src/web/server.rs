@@ -78,12 +78,13 @@ pub async fn serve(listener: TcpListener, router: Router, host: Arc<Host>, mut s
                 break;
             }
         };
-        match place {
-            Some(place) => {
-                connections.spawn(door.clone().keep(stream, peer, place));
-            }
+        if let Some(place) = place {
+            connections.spawn(door.clone().keep(stream, peer, place));
+        } else {
             // It fits into the socket's buffer, or the other side does without.
-            None => drop(stream.try_write(NO_PLACE)),
+            drop(stream.try_write(NO_PLACE));
+            // Connections that are refused may come without a pause.
+            tokio::task::yield_now().await;
         }
     }
     last.extend(waiting(listener));
