@@ -2,17 +2,23 @@
 
 use std::{
     collections::HashSet,
-    io::ErrorKind,
+    io::{BufRead as _, ErrorKind, Read as _},
     net::SocketAddr,
-    process::Command,
+    process::{Command, Stdio},
     sync::{
         Arc, Mutex, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
     },
+    thread,
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::Signal;
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -201,6 +207,50 @@ async fn a_second_signal_ends_it_at_once() {
     host.signal(Signal::SIGTERM);
     assert_eq!(host.ended().await.code(), Some(143));
     assert!(began.elapsed() < Duration::from_mins(1));
+}
+
+/// What reads the log has stopped reading: each thread that writes a line waits for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_a_host_whose_threads_are_all_stuck() {
+    let (folder, database) = (folder(), TestDatabase::new().await);
+    let mut host = Command::new(env!("CARGO_BIN_EXE_hookpack"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--packs", "packs", "--data-dir", "data"])
+        .current_dir(folder.path())
+        .env("HOOKPACK_DATABASE_URL", &database.url)
+        .env("TOKIO_WORKER_THREADS", "2")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Read until it listens, and no further; then a few lines fill it.
+    let mut log = host.stderr.take().unwrap();
+    fcntl(&log, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let reading = thread::spawn(move || {
+        while stopped.try_recv().is_err() && log.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
+        log
+    });
+    let mut lines = std::io::BufReader::new(host.stdout.take().unwrap()).lines();
+    let address = lines.next().unwrap().unwrap().rsplit("http://").next().unwrap().to_owned();
+    stop.send(()).unwrap();
+    let pid = Pid::from_raw(i32::try_from(host.id()).unwrap());
+    let http = http();
+    eventually("a host that doesn't answer", async || {
+        // Each makes it write two lines.
+        kill(pid, Signal::SIGHUP).unwrap();
+        let asked =
+            http.get(format!("http://{address}/healthz")).timeout(Duration::from_secs(2)).send().await;
+        asked.is_err().then_some(())
+    })
+    .await;
+    kill(pid, Signal::SIGTERM).unwrap();
+    let ended = eventually("the end", async || {
+        kill(pid, Signal::SIGTERM).unwrap();
+        host.try_wait().unwrap()
+    })
+    .await;
+    assert_eq!(ended.code(), Some(143));
+    drop(reading.join().unwrap());
 }
 
 /// A plain TCP balancer: in turn, who is ready; when a connection is refused, the next; nothing else.
