@@ -36,6 +36,7 @@ pub(super) fn trigger(
     reader: Reader<'_>,
     report: &mut Report,
 ) -> Option<(Trigger, Place)> {
+    let faults_before = report.faults.len();
     let source = files.source(file, report)?;
     let node = yaml::parse(&source, reader.limits, report)?;
     let table = Table::read(&node, "a trigger", &KEYS, report)?;
@@ -94,7 +95,10 @@ pub(super) fn trigger(
     kind?;
     let (reference, at) = reference?;
     let (mut mapping, event_schema, policy) = (mapping?, event_schema?, policy?);
-    read_policy::doubt_enabled(manifest.webhook.as_ref(), table.get("webhook"), report);
+    // Beside a fault it would be noise.
+    if report.faults.len() == faults_before {
+        read_policy::doubt_enabled(manifest.webhook.as_ref(), table.get("webhook"), report);
+    }
     if let (Mapping::Wasm(mapper), Some(_)) = (&mut mapping, &event_schema) {
         mapper.read_events = true;
     }
