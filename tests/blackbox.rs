@@ -106,6 +106,8 @@ mod redaction;
 mod remap;
 #[path = "blackbox/rooms.rs"]
 mod rooms;
+#[path = "blackbox/schemas.rs"]
+mod schemas;
 #[path = "blackbox/schemes.rs"]
 mod schemes;
 #[path = "blackbox/secret_ownership.rs"]
