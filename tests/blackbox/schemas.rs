@@ -46,6 +46,51 @@ async fn every_format_that_is_known_is_checked() {
     host.stop().await;
 }
 
+/// As many senders publish theirs: every part with an `$id` of its own, and references by it.
+const BUNDLE: &str = r##"{
+  "$id": "https://schemas.example.com/order.json",
+  "type": "object",
+  "properties": {
+    "buyer": {"$ref": "https://schemas.example.com/person.json"},
+    "lines": {"items": {"$ref": "line.json"}},
+    "gift": {"$ref": "person.json#/$defs/name"},
+    "note": {"$ref": "line.json#sku"}
+  },
+  "$defs": {
+    "person": {"$id": "person.json", "type": "object", "required": ["name"],
+      "properties": {"name": {"$ref": "#/$defs/name"}}, "$defs": {"name": {"type": "string"}}},
+    "line": {"$id": "https://schemas.example.com/line.json", "type": "object",
+      "properties": {"sku": {"$ref": "#sku"}, "of": {"$ref": "order.json"}},
+      "$defs": {"sku": {"$anchor": "sku", "pattern": "^[A-Z]+$"}}}
+  }
+}"##;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundled_schema_refers_to_its_parts_by_id() {
+    let inline = trigger(&format!("payload_schema: {}", BUNDLE.replace('\n', " ")));
+    let by_id = trigger("payload_schema: {$ref: \"https://schemas.example.com/order.json\"}");
+    for trigger in [trigger("payload_schema: {$ref: ../schemas/order.json}"), by_id, inline] {
+        let files = [("t/triggers/one.yaml", trigger.as_str()), ("t/schemas/order.json", BUNDLE)];
+        let host = Setup::new(&files).start().await;
+        for (body, status) in [
+            (
+                r#"{"buyer": {"name": "Ada"}, "lines": [{"sku": "A", "of": {"lines": []}}], "gift": "Bo", "note": "B"}"#,
+                200,
+            ),
+            (r#"{"buyer": {}}"#, 422),
+            (r#"{"buyer": {"name": 1}}"#, 422),
+            (r#"{"lines": [{"sku": "a"}]}"#, 422),
+            (r#"{"lines": [{"of": {"buyer": {}}}]}"#, 422),
+            (r#"{"gift": 1}"#, 422),
+            (r#"{"note": "b"}"#, 422),
+        ] {
+            let answer = host.send("t.one", body).await;
+            assert_eq!(answer.status, status, "{body}: {}", answer.text);
+        }
+        host.stop().await;
+    }
+}
+
 /// Faults and warnings of a pack with one trigger, `message; help`.
 fn check(folder: &Path, trigger: &str) -> Vec<String> {
     write(&folder.join("t/pack.yaml"), "ref: t\nname: T\nversion: 1.0.0\n");
@@ -59,6 +104,44 @@ fn check(folder: &Path, trigger: &str) -> Vec<String> {
     let all =
         ["faults", "warnings"].into_iter().flat_map(|kind| report[kind].as_array().unwrap().iter().map(told));
     all.collect()
+}
+
+#[test]
+fn what_is_outside_of_the_pack_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (schema, named) in [
+        ("{$ref: \"https://schemas.example.com/order.json\"}", "`https://schemas.example.com/order.json`"),
+        (
+            "{$id: \"https://schemas.example.com/a.json\", properties: {b: {$ref: \"b.json\"}}}",
+            "`https://schemas.example.com/b.json`",
+        ),
+        (
+            "{$id: \"https://schemas.example.com/a.json\", properties: {b: {$ref: \"#/$defs/none\"}}}",
+            "$defs/none",
+        ),
+    ] {
+        let told = check(folder.path(), &trigger(&format!("payload_schema: {schema}")));
+        assert!(told.len() == 1 && told[0].contains(named), "{schema}: {told:?}");
+    }
+}
+
+/// What a reference by `$id` costs is seen like that of any other.
+#[test]
+fn references_by_id_that_double_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let level = |level: usize| {
+        let below = format!("https://schemas.example.com/{}.json", level + 1);
+        format!(
+            "l{level}: {{$id: \"https://schemas.example.com/{level}.json\", allOf: [{{$ref: \"{below}\"}}, {{$ref: \"{}.json\"}}]}}",
+            level + 1
+        )
+    };
+    let levels: Vec<_> = (0..30).map(level).collect();
+    let last = "l30: {$id: \"https://schemas.example.com/30.json\", type: object}";
+    let schema =
+        format!("{{$ref: \"https://schemas.example.com/0.json\", $defs: {{{}, {last}}}}}", levels.join(", "));
+    let told = check(folder.path(), &trigger(&format!("payload_schema: {schema}")));
+    assert!(told.len() == 1 && told[0].contains("takes more than"), "{told:?}");
 }
 
 #[test]

@@ -47,7 +47,14 @@ impl<'a> Schemas<'a> {
             }
         }
         let documents = nodes.iter().map(|(file, node)| (format!("{BASE}{file}"), node.to_json()));
-        let documents = Documents(Arc::new(documents.collect::<HashMap<_, _>>()));
+        let mut documents: HashMap<_, _> = documents.collect();
+        for node in nodes.values() {
+            // Other documents may refer to it by that.
+            if let Some(id) = node.get("$id").and_then(Node::as_str).filter(|id| is_url(id)) {
+                documents.entry(id.trim_end_matches('#').to_owned()).or_insert_with(|| node.to_json());
+            }
+        }
+        let documents = Documents(Arc::new(documents));
         let patterns = Patterns::new(PatternLimits {
             bytes_max: limits.regex_bytes_max,
             states_max: limits.pack_pattern_states_max,
@@ -178,8 +185,15 @@ impl<'a> Schemas<'a> {
     fn check_ref(&self, node: &Node, file: &str, own: (&Value, &Marks), report: &mut Report) {
         // Another type is told by the dialect.
         let Some(reference) = node.as_str() else { return };
+        // What it is relative to depends on the `$id`s above it: the validator resolves it, within the pack.
+        if own.1.has_id {
+            return;
+        }
         let (path, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-        if path.contains("://") || path.starts_with("//") {
+        if is_url(path) && self.documents.0.contains_key(path) {
+            return;
+        }
+        if is_url(path) {
             let help = "copy the schema into the pack's `schemas/` and refer to that file".to_owned();
             return report.fault(
                 &node.at,
@@ -219,6 +233,22 @@ impl<'a> Schemas<'a> {
         }
         document.zip(self.marks.get(&uri))
     }
+}
+
+fn is_url(reference: &str) -> bool {
+    reference.contains("://") || reference.starts_with("//")
+}
+
+/// The reference that leads to this document, as far as its last part tells.
+fn reference_to<'a>(schema: &'a Node, uri: &str) -> Option<&'a Node> {
+    let name = |uri: &str| uri.split('#').next().and_then(|uri| uri.rsplit('/').next()).map(str::to_owned);
+    let mut found = None;
+    schema_walk::each(schema, &mut |schema| {
+        let references = ["$ref", "$dynamicRef"].into_iter().filter_map(|key| schema.get(key));
+        let mut fitting = references.filter(|node| node.as_str().and_then(name) == name(uri));
+        found = found.or_else(|| fitting.next());
+    });
+    found
 }
 
 fn is_schema_file(file: &str) -> bool {
@@ -276,12 +306,9 @@ fn tell(node: &Node, invalid: &Invalid, report: &mut Report) {
         Cause::Document(uri) => {
             let help =
                 "a `$ref` is relative to the `$id` above it: take the `$id` away, or the `$ref`".to_owned();
+            let at = reference_to(node, uri).map_or(found, |reference| &reference.at);
             let uri = uri.strip_prefix(BASE).unwrap_or(uri);
-            return report.fault(
-                found,
-                format!("`$ref` to `{uri}`, which is not a schema of this pack"),
-                help,
-            );
+            return report.fault(at, format!("`$ref` to `{uri}`, which is not a schema of this pack"), help);
         }
         Cause::Rule(_) if keyword == "type" || parent.ends_with("/type") => {
             return type_fault(node.at_pointer(pointer), report);

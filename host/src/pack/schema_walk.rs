@@ -250,7 +250,7 @@ fn meant<'a>(word: &str, keywords: &[&'a str]) -> Option<&'a str> {
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     /// Some have an `$id`: what a reference means depends on it.
-    has_id: bool,
+    pub(super) has_id: bool,
     anchors: HashSet<String>,
 }
 
