@@ -13,7 +13,7 @@ use nix::unistd::geteuid;
 
 use crate::{
     embedded::{BINARIES, options, psql},
-    harness::{Answer, Process, http, write},
+    harness::{Answer, Process, Setup, http, write},
     server::postgres_program,
 };
 
@@ -288,4 +288,14 @@ fn a_group_that_is_not_there_is_named() {
     let options = Options { readers: Some("nobody_made_it".to_owned()), ..options(folder.path()) };
     let error = EmbeddedPostgres::start(&options).map(drop).unwrap_err();
     assert!(error.to_string().contains("`groupadd nobody_made_it`"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_and_tokens_are_files_of_the_hosts_account_alone() {
+    let host = Setup::new(&[]).start().await;
+    for file in ["master-key", "admin-token"] {
+        let mode = fs::metadata(host.folder.path().join("data").join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    host.stop().await;
 }
