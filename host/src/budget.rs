@@ -22,6 +22,8 @@ pub struct Budget {
     created: Instant,
     /// Nanoseconds that earlier timed sections took.
     spent: AtomicU64,
+    /// Nanoseconds that a large body has got beyond the limit.
+    more_time: AtomicU64,
     /// When the current timed section began, in nanoseconds since `created`; [`NOT_TIMED`] outside of one.
     since: AtomicU64,
 }
@@ -71,8 +73,16 @@ impl Budget {
             bytes: AtomicU64::new(0),
             created: now,
             spent: AtomicU64::new(0),
+            more_time: AtomicU64::new(0),
             since: AtomicU64::new(NOT_TIMED),
         }
+    }
+
+    /// Gives an authentic request as much time again for every MiB of its body beyond the first: a push of 25 MB takes
+    /// longer than most requests, and its sender does not send it again.
+    pub fn allow_for_body(&self, bytes: usize) {
+        let more = self.limits.time.saturating_mul(u32::try_from(bytes >> 20).unwrap_or(u32::MAX));
+        self.more_time.store(u64::try_from(more.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
     /// Takes `count` steps: about as many nodes visited or values compared.
@@ -100,9 +110,8 @@ impl Budget {
     pub fn check_time(&self) -> Result<(), Exhausted> {
         let running = self.since_creation().saturating_sub(self.since.load(Relaxed));
         let taken = self.spent.load(Relaxed).saturating_add(running);
-        if u128::from(taken) > self.limits.time.as_nanos() {
-            let limit = u64::try_from(self.limits.time.as_millis()).unwrap_or(u64::MAX);
-            return Err(Exhausted::Time(limit));
+        if u128::from(taken) > self.time().as_nanos() {
+            return Err(self.too_late());
         }
         Ok(())
     }
@@ -119,7 +128,7 @@ impl Budget {
 
     /// For what reads the clock itself, in a timed section.
     pub fn time_left(&self) -> Duration {
-        self.limits.time.saturating_sub(Duration::from_nanos(self.taken()))
+        self.time().saturating_sub(Duration::from_nanos(self.taken()))
     }
 
     /// What to say when a part of the steps was not enough.
@@ -136,7 +145,15 @@ impl Budget {
     /// Uses up what time is left.
     pub fn end_time(&self) -> Exhausted {
         self.spent.store(u64::MAX, Relaxed);
-        Exhausted::Time(u64::try_from(self.limits.time.as_millis()).unwrap_or(u64::MAX))
+        self.too_late()
+    }
+
+    fn time(&self) -> Duration {
+        self.limits.time.saturating_add(Duration::from_nanos(self.more_time.load(Relaxed)))
+    }
+
+    fn too_late(&self) -> Exhausted {
+        Exhausted::Time(u64::try_from(self.time().as_millis()).unwrap_or(u64::MAX))
     }
 
     fn taken(&self) -> u64 {
@@ -220,6 +237,15 @@ mod tests {
         }
         assert_eq!(Exhausted::Steps(5000).to_string(), "evaluation_steps_max (5000) was reached");
         assert_eq!(Exhausted::Time(7).to_string(), "evaluation_ms (7) was reached");
+    }
+
+    #[test]
+    fn a_large_body_gets_more_time() {
+        let budget = budget(Duration::from_secs(2));
+        for (bytes, seconds) in [(0, 2), ((1 << 20) - 1, 2), (1 << 20, 4), (25 << 20, 52)] {
+            budget.allow_for_body(bytes);
+            assert_eq!(budget.time(), Duration::from_secs(seconds), "{bytes}");
+        }
     }
 
     #[tokio::test]

@@ -217,8 +217,8 @@ pub struct Config {
     pub evaluation_steps_max: u64,
     /// Bytes that evaluation may make for one request, results and copies together; then as above.
     pub evaluation_bytes_max: u64,
-    /// Milliseconds that evaluation may take for one request, waiting not counted; then 503 with `Retry-After`, or 401
-    /// before its signature is verified.
+    /// Milliseconds that evaluation may take for one request, waiting not counted; an authentic request has as many again
+    /// for every MiB of its body. Then 503 with `Retry-After`, or 401 before its signature is verified.
     pub evaluation_ms: u64,
     /// Steps of one template, in minijinja's fuel; then the mapping fails.
     pub template_fuel: u64,

@@ -173,6 +173,7 @@ pub(super) async fn judge_for(
     limits: Limits<'_>,
     steps: &mut Steps,
 ) -> Result<Judged, Refusal> {
+    limits.budget.allow_for_body(request.body.len());
     let _timed = limits.budget.timed();
     steps.enter(Step::Decode);
     let decoded = decoded(coding, request, policy, limits)?;
