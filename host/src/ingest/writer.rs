@@ -308,6 +308,7 @@ impl Writer {
         while !self.backlog.is_empty() {
             let wait = self.statement_wait;
             let rows: Vec<_> = self.backlog.drain(..self.backlog.len().min(LOG_ROWS_MAX)).collect();
+            let is_new = self.connection.is_none();
             let written = match self.connection().await {
                 Ok(connection) => within(wait, batch::log(connection, &rows)).await,
                 Err(failure) => Err(failure),
@@ -315,7 +316,7 @@ impl Writer {
             match written {
                 Ok(()) => self.health.succeeded(),
                 Err(Failure::Away(outage)) => {
-                    self.lost(&outage, true);
+                    self.lost(&outage, is_new);
                     tracing::debug!(error = outage.error, "the request log waits for the database");
                     self.backlog.splice(..0, rows);
                     return;
@@ -335,6 +336,7 @@ impl Writer {
             return;
         }
         let wait = self.statement_wait;
+        let is_new = self.connection.is_none();
         let written = match self.connection().await {
             Ok(connection) => within(wait, stats::add(connection, &counts)).await,
             Err(failure) => Err(failure),
@@ -342,7 +344,7 @@ impl Writer {
         match written {
             Ok(()) => self.health.succeeded(),
             Err(Failure::Away(outage)) => {
-                self.lost(&outage, true);
+                self.lost(&outage, is_new);
                 tracing::debug!(error = outage.error, "counts of requests wait for the database");
                 self.queue.put_back(counts);
             }
