@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::config::Config;
 
-/// One request's budget, from its handshake to the schema of its last event. Whoever evaluates something spends from
+/// One request's budget, from its handshake to the schema of its last event. Code that evaluates something spends from
 /// it and ends when it is exhausted; from then on every further spending fails as well.
 ///
 /// Only time inside [`Budget::timed`] counts: a request that waits for its body, a mapper or a key set spends none.

@@ -32,8 +32,8 @@ impl SecretValue {
         &self.0
     }
 
-    /// Whether it has nothing in it that one can see: white space, control characters, fillers of no width. Whoever set
-    /// it meant to set something else.
+    /// Whether it has nothing in it that one can see: white space, control characters, fillers of no width. Such
+    /// a value was set by mistake.
     pub fn is_blank(&self) -> bool {
         String::from_utf8_lossy(&self.0).chars().all(is_invisible)
     }

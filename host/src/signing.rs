@@ -26,7 +26,7 @@ impl PublicKey {
         let key = bytes.strip_prefix(&SPKI).unwrap_or(&bytes);
         let key = key.try_into().map_err(|_| told())?;
         if is_weak_ed25519(&key) {
-            return Err(format!("`{}` is a key under which anybody can sign", text.trim()));
+            return Err(format!("`{}` is a key under which anyone can sign", text.trim()));
         }
         Ok(Self(key))
     }

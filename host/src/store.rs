@@ -267,7 +267,7 @@ async fn apply_migrations(connection: &mut PgConnection) -> Result<()> {
             "making the schema `hookpack`; it needs CREATE on the database, or `hookpack migrate` by a role that has it",
         )?;
     }
-    // The ledger of migrations is in our own schema, beside nobody else's.
+    // The ledger of migrations is in our own schema, beside no other program's.
     sqlx::query("set search_path to hookpack").execute(&mut *connection).await?;
     MIGRATIONS.run(&mut *connection).await.context(
         "the database's schema can't be brought up to date; it takes its owner: `hookpack migrate` with that role, then \

@@ -1,4 +1,4 @@
-//! Public keys under which anybody can sign: they are refused wherever a key is read.
+//! Public keys under which anyone can sign: they are refused wherever a key is read.
 
 /// The y coordinates of the points of small order (RFC 8032 encodings without the sign bit). Under such a key one
 /// signature fits about every eighth message, whatever it says. The list and why:

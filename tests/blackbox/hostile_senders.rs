@@ -359,7 +359,7 @@ async fn unsigned_requests_do_not_fill_the_disk_and_all_are_counted() {
     for _ in 0..20 {
         join_all((0..20).map(|_| forge("t.one"))).await;
     }
-    // What anybody may send is no better known.
+    // What anyone may send is no better known.
     for _ in 0..20 {
         join_all((0..20).map(|_| host.send("t.open", "{"))).await;
     }

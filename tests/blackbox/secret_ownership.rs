@@ -141,7 +141,7 @@ async fn a_grant_lets_a_pack_use_a_secret_until_it_is_revoked() {
         let listed = hookpack(&host, command).await;
         assert!(listed.0 && listed.1.contains("evil") && !listed.1.contains(SECRET), "{}", listed.1);
     }
-    // Again it changes nothing; whoever may not, can't.
+    // Granting again changes nothing; a token without the scope can't.
     assert_eq!(
         host.ask("POST", "/api/v1/secrets/shop_key/grants", json!({"pack": "evil"})).await.status,
         200

@@ -228,7 +228,7 @@ fn signed(template: &str, more: &str) -> String {
     )
 }
 
-/// Whoever can have text written into a signed body moves the borders between the parts: an id, a time and a body of
+/// A client who can have text written into a signed body moves the borders between the parts: an id, a time and a body of
 /// their own, under a signature that fits.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_part_of_what_is_signed_can_grow_into_the_next_one() {

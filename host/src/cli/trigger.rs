@@ -128,7 +128,7 @@ pub(super) async fn run(setup: &Setup, command: Command) -> Result<ExitCode> {
     }
 }
 
-/// Asks whoever sits before it; a script means what it says.
+/// Asks a person at a terminal; a script is taken at its word.
 fn is_meant(reference: &str) -> bool {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return true;

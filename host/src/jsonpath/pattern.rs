@@ -40,7 +40,7 @@ struct Compiled {
 
 /// Of a compiled pattern that is written in a path.
 const LITERAL_BYTES_MAX: usize = 1 << 20;
-/// Patterns that a document gives are whoever sends it's.
+/// Patterns that a document gives are chosen by its sender.
 const GIVEN_TEXT_BYTES_MAX: usize = 1000;
 const GIVEN_BYTES_MAX: usize = 64 << 10;
 const GIVEN_COMPILE_STEPS: u64 = 50_000;

@@ -248,7 +248,7 @@ pub struct Grant {
     pub created_at: Option<OffsetDateTime>,
 }
 
-/// Every secret that a policy names, the database keeps or somebody granted, in the order of their names.
+/// Every secret that a policy names, the database keeps or a grant names, in the order of their names.
 pub async fn known(host: &Arc<Host>) -> Result<Vec<Known>, Denied> {
     let host = host.clone();
     // Files are read: that may wait for a disk.
@@ -277,7 +277,7 @@ fn known_of(host: &Host, used_by: Vec<String>, problems: Vec<String>, name: Stri
     let (origin, values) = host.sources.find(&name, &host.stored.load()).summary();
     let owner = match secrets.ownership.owner(&name) {
         Owner::Pack(pack_ref) => Some(pack_ref.to_owned()),
-        Owner::Nobody | Owner::Several(_) => None,
+        Owner::NoPack | Owner::Several(_) => None,
     };
     Known {
         origin,

@@ -298,7 +298,7 @@ fn doubts(table: &Table<'_>, verify: &Verify, secrets: &[String], enabled: bool,
         report.warning(&at("secrets"), "secrets are named, and nothing is verified with them", help);
     } else if table.get("verify").is_none() && enabled {
         let help = "add `preset` or `verify`; `verify: none` says that this is meant".to_owned();
-        report.warning(&at("enabled"), "whoever knows the URL may send: nothing is verified", help);
+        report.warning(&at("enabled"), "anyone who knows the URL may send: nothing is verified", help);
     }
 }
 

@@ -202,7 +202,7 @@ impl Teller<'_> {
             Step::Address => passed(format!("{} is on the allow-list", self.log.source_ip)),
             Step::HostLimits => (Verdict::Skipped, self.host_limits()),
             Step::Signature if !policy.verify.verifies() => {
-                skipped("`verify: none`: whoever knows the URL may send")
+                skipped("`verify: none`: anyone who knows the URL may send")
             }
             Step::Signature if !self.verify => skipped("left out, as asked"),
             Step::Signature => passed("authentic and fresh".to_owned()),

@@ -29,7 +29,7 @@ pub struct Ownership {
 pub enum Owner<'a> {
     Pack(&'a str),
     /// No pack has a ref that fits.
-    Nobody,
+    NoPack,
     /// Refs that differ in `-` and `_` alone: it is neither's.
     Several(Vec<&'a str>),
 }
@@ -51,7 +51,7 @@ impl Ownership {
         let own: Vec<_> =
             self.refs.iter().filter(fits).filter(|reference| Some(reference.len()) == longest).collect();
         match own[..] {
-            [] => Owner::Nobody,
+            [] => Owner::NoPack,
             [reference] => Owner::Pack(reference),
             _ => Owner::Several(own.into_iter().map(String::as_str).collect()),
         }
@@ -90,9 +90,9 @@ mod tests {
             ("shop-eu-key", Owner::Pack("shop_eu")),
             ("shop_europe", Owner::Pack("shop")),
             ("standard_webhooks_webhook", Owner::Pack("standard-webhooks")),
-            ("shopify_key", Owner::Nobody),
-            ("sho", Owner::Nobody),
-            ("shared", Owner::Nobody),
+            ("shopify_key", Owner::NoPack),
+            ("sho", Owner::NoPack),
+            ("shared", Owner::NoPack),
             ("a_b_key", Owner::Several(vec!["a-b", "a_b"])),
         ] {
             assert_eq!(ownership.owner(name), owner, "{name}");

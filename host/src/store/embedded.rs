@@ -129,7 +129,7 @@ impl StartError {
 /// A running private Postgres; stops when dropped.
 ///
 /// It listens on a Unix socket only, and lets in without a password whoever can enter the socket's
-/// folder: 0700, so nobody but the host's user (and root). Readers have another socket: `readers`.
+/// folder: 0700, for the host's user alone (and root). Readers have another socket: `readers`.
 pub struct EmbeddedPostgres {
     sockets: PathBuf,
     password: Option<String>,

@@ -40,7 +40,7 @@ pub async fn delete(db: impl PgExecutor<'_>, name: &str, pack_ref: &str) -> sqlx
     Ok(deleted.execute(db).await?.rows_affected() == 1)
 }
 
-/// Whether this database was in use before grants existed and nobody has granted yet what is in use. Says yes to one
+/// Whether this database was in use before grants existed and what is in use has not been granted yet. Says yes to one
 /// transaction only, and to another one if that is rolled back.
 pub async fn take_pending(db: &mut PgConnection) -> sqlx::Result<bool> {
     let taken = sqlx::query!("delete from hookpack.secret_grant_pending").execute(db).await?;

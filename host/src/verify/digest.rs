@@ -150,7 +150,7 @@ impl KeyDecoding {
             }
             None => stripped.to_vec(),
         };
-        // HMAC fills a key up with zeros: one of zeros alone is the empty key, with which anybody could sign.
+        // HMAC fills a key up with zeros: one of zeros alone is the empty key, with which anyone could sign.
         if decoded.iter().all(|byte| *byte == 0) {
             return Err(Misfit::Empty);
         }

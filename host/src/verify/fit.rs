@@ -93,7 +93,7 @@ fn shared(decoding: &KeyDecoding, secret: &SecretValue) -> Result<(), String> {
 fn public(kind: &Kind) -> String {
     match kind {
         Kind::Ed25519(_) => {
-            "it is an ed25519 public key, encoded as declared, and not one under which anybody can sign"
+            "it is an ed25519 public key, encoded as declared, and not one under which anyone can sign"
         }
         Kind::Ecdsa => "it is a P-256 public key, base64 of its SPKI or PEM",
         Kind::Rsa { .. } => "it is an RSA public key or a certificate, 2048 to 8192 bits, as PEM",

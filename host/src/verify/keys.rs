@@ -49,7 +49,7 @@ const RSA_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 impl PublicKey {
-    /// `None` for a key under which anybody can sign.
+    /// `None` for a key under which anyone can sign.
     pub fn ed25519(key: [u8; 32]) -> Option<Self> {
         (!is_weak_ed25519(&key)).then_some(Self::Ed25519(key))
     }

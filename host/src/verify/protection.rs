@@ -2,7 +2,7 @@
 
 use super::{Declared, Scheme, Verify, signature::Place, template::Template};
 
-/// What nobody but the sender can have written, in a request that is believed; from the weakest on.
+/// What only the sender can have written, in a request that is believed; from the weakest on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protection {
     /// Nothing is verified.
@@ -33,20 +33,20 @@ impl Protection {
     /// What that means, in a sentence; nothing where it is all that one could want.
     pub const fn warning(self) -> Option<&'static str> {
         match self {
-            Self::Url => Some("nothing is signed: whoever knows the URL can send anything"),
+            Self::Url => Some("nothing is signed: anyone who knows the URL can send anything"),
             Self::Token => {
-                Some("nothing is signed: whoever sees one request has its token, and can send anything")
+                Some("nothing is signed: anyone who sees one request has its token, and can send anything")
             }
             Self::SignatureFields => Some(
-                "the signature covers its own fields and nothing of the payload: whoever sees one request can send \
+                "the signature covers its own fields and nothing of the payload: anyone who sees one request can send \
                  another payload with its signature",
             ),
             Self::Checksum => Some(
-                "the body is signed by a checksum only: whoever sees one request can send another body that is made to \
+                "the body is signed by a checksum only: anyone who sees one request can send another body that is made to \
                  have the same",
             ),
             Self::Parts => Some(
-                "only the named parts of the body are signed: whoever sees one request can send it with the others \
+                "only the named parts of the body are signed: anyone who sees one request can send it with the others \
                  changed",
             ),
             Self::Body => None,

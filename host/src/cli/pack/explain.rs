@@ -125,7 +125,7 @@ fn weaknesses(policy: &Policy) -> Vec<String> {
 
 fn of_verify(policy: &Policy) -> Vec<String> {
     let Verify::Declared(declared) = &policy.verify else {
-        return vec!["nothing is verified: whoever knows the URL may send".to_owned()];
+        return vec!["nothing is verified: anyone who knows the URL may send".to_owned()];
     };
     let Declared { scheme, each, body_digest, url, .. } = &**declared;
     let secrets = policy.secrets.join(", ");

@@ -176,7 +176,7 @@ pub(super) fn runs_on(pid: Pid, data: &Path) -> bool {
         Ok(found) => identity(data).is_ok_and(|data| data == found),
         // Gone, or a zombie.
         Err(error) if error.kind() == ErrorKind::NotFound => false,
-        // Closed to this user: Postgres runs as the owner of its data and as nobody else, and under its own name.
+        // Closed to this user: Postgres runs as the owner of its data and as no other user, and under its own name.
         Err(_) => {
             let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
             is_alive(pid) && owner(&process) == owner(data) && name.starts_with("post")
