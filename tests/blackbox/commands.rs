@@ -88,7 +88,7 @@ fn what_serve_prints_is_what_one_needs_next() {
     let host = serve(folder.path(), &[]);
     let said = host.said.join("\n");
     for part in [
-        "pack github 1.0.0: 5 triggers",
+        "pack github 1.0.0: 11 triggers",
         "pack myapp 1.0.0: 1 trigger",
         "is refused:",
         "broken/pack.yaml:3:1: unknown key `versoin` in `pack.yaml`",
