@@ -25,6 +25,8 @@ pub(super) struct Schemas<'a> {
     files: &'a Files,
     limits: &'a Config,
     documents: Documents,
+    /// The `$id` of each file that has one which is a URL.
+    ids: HashMap<String, String>,
     /// By URI.
     marks: HashMap<String, Marks>,
     /// A fault in a file is told there, not at each `$ref` to it.
@@ -46,13 +48,19 @@ impl<'a> Schemas<'a> {
                 nodes.insert(file.as_str(), node);
             }
         }
-        let documents = nodes.iter().map(|(file, node)| (format!("{BASE}{file}"), node.to_json()));
-        let mut documents: HashMap<_, _> = documents.collect();
-        for node in nodes.values() {
-            // Other documents may refer to it by that.
-            if let Some(id) = node.get("$id").and_then(Node::as_str).filter(|id| is_url(id)) {
-                documents.entry(id.trim_end_matches('#').to_owned()).or_insert_with(|| node.to_json());
+        let id = |(file, node): (&&str, &Node)| {
+            let id = node.get("$id").and_then(Node::as_str).filter(|id| is_url(id))?;
+            Some(((*file).to_owned(), id.trim_end_matches('#').to_owned()))
+        };
+        let ids: HashMap<_, _> = nodes.iter().filter_map(id).collect();
+        let mut documents = HashMap::new();
+        for (file, node) in &nodes {
+            let mut document = node.to_json();
+            by_id(&mut document, file, &ids);
+            if let Some(id) = ids.get(*file) {
+                documents.entry(id.clone()).or_insert_with(|| document.clone());
             }
+            documents.insert(format!("{BASE}{file}"), document);
         }
         let documents = Documents(Arc::new(documents));
         let patterns = Patterns::new(PatternLimits {
@@ -63,7 +71,7 @@ impl<'a> Schemas<'a> {
         let marks = documents.0.iter().map(|(uri, document)| (uri.clone(), Marks::of(document))).collect();
         let nodes_seen = Cell::new(0);
         let mut schemas =
-            Self { files, limits, documents, marks, sound: true, compiled, patterns, nodes: nodes_seen };
+            Self { files, limits, documents, ids, marks, sound: true, compiled, patterns, nodes: nodes_seen };
         for (file, node) in &nodes {
             schemas.compile(node, file, report);
         }
@@ -80,7 +88,7 @@ impl<'a> Schemas<'a> {
             return None;
         }
         let before = report.faults.len();
-        let document = node.to_json();
+        let mut document = node.to_json();
         let marks = Marks::of(&document);
         schema_walk::each(node, &mut |schema| {
             for at in ["$ref", "$dynamicRef"].into_iter().filter_map(|key| schema.get(key)) {
@@ -92,6 +100,7 @@ impl<'a> Schemas<'a> {
         if report.faults.len() > before {
             return None;
         }
+        by_id(&mut document, file, &self.ids);
         // Another file of the same folder means the same by each `$ref`.
         let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
         let key = (folder.to_owned(), document.to_string());
@@ -237,6 +246,35 @@ impl<'a> Schemas<'a> {
 
 fn is_url(reference: &str) -> bool {
     reference.contains("://") || reference.starts_with("//")
+}
+
+/// Has references to files that have an `$id` lead to that: what stands in such a file is relative to it, and not to the
+/// file's place.
+fn by_id(document: &mut Value, file: &str, ids: &HashMap<String, String>) {
+    if !ids.is_empty() && !Marks::of(document).has_id {
+        replace_references(document, file, ids);
+    }
+}
+
+fn replace_references(value: &mut Value, file: &str, ids: &HashMap<String, String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                let path = value.as_str().filter(|_| name == "$ref" || name == "$dynamicRef");
+                let split = path.map(|text| text.split_once('#').unwrap_or((text, "")));
+                let id = split.filter(|(path, _)| !path.is_empty() && !is_url(path)).and_then(|(path, _)| {
+                    let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+                    ids.get(&resolved(file, &path)?)
+                });
+                match (id, split) {
+                    (Some(id), Some((_, fragment))) => *value = Value::String(format!("{id}#{fragment}")),
+                    _ => replace_references(value, file, ids),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| replace_references(item, file, ids)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// The reference that leads to this document, as far as its last part tells.
