@@ -19,9 +19,9 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
 use crate::{
-    pack::diagnostics::nearest,
     secret::{Grants, SecretSources, SecretText},
     signing::PublicKey,
+    spelling::nearest,
 };
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -77,13 +77,18 @@ pub mod json;
 pub mod number;
 /// Counters and durations (prometheus-client).
 pub mod metrics;
+/// Why the database does not store.
+pub mod fault;
 /// What each step of a request took.
 pub mod steps;
 /// The words that every room shares.
 pub mod model;
 /// Every setting and limit.
 pub mod config;
+/// What a request shows and nothing may keep.
 pub mod credentials;
+/// What a misspelt word was meant to be (strsim).
+pub mod spelling;
 /// What senders publish: certificates, key sets (reqwest).
 pub mod fetch;
 /// Hearing that files have changed (notify).

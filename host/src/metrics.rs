@@ -14,7 +14,7 @@ pub use self::{
     requests::InFlight,
     snapshot::{OfMapper, OfQueue, Snapshot},
 };
-use crate::{model::Outcome, steps::Steps, store::Fault};
+use crate::{fault::Fault, model::Outcome, steps::Steps};
 
 /// Counted for as long as the host runs.
 #[derive(Debug)]

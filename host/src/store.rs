@@ -36,12 +36,12 @@ use sqlx::{
 };
 use tokio::time::sleep;
 
-pub use self::fault::Fault;
 use self::{
     embedded::{EmbeddedPostgres, Options},
     session::Limits,
 };
 use crate::config::{Config, Environment};
+pub use crate::fault::Fault;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 

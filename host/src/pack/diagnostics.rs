@@ -1,10 +1,11 @@
 //! Faults in a pack, each pointing at its place in the file: what is wrong and what would be right.
 
-use std::{fmt, fmt::Write as _, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::printable::same_width;
+pub use crate::spelling::{nearest, suggestion};
 
 /// One file of a pack, as text, with the name under which people know it.
 #[derive(Debug, PartialEq, Eq)]
@@ -120,27 +121,6 @@ impl fmt::Display for Fault {
             Some(help) => write!(f, "\n  help: {help}"),
             None => Ok(()),
         }
-    }
-}
-
-/// The one of `known` that `word` was probably meant to be.
-pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let distances = known.iter().map(|candidate| (strsim::damerau_levenshtein(word, candidate), *candidate));
-    let near = distances.filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4);
-    near.min().map(|(_, candidate)| candidate)
-}
-
-/// "did you mean" for a word that is not one of `known`; all of them when none is near.
-pub fn suggestion(word: &str, known: &[&str]) -> String {
-    if let Some(candidate) = nearest(word, known) {
-        format!("did you mean `{candidate}`?")
-    } else {
-        let mut text = String::from("known here: ");
-        for (index, candidate) in known.iter().enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            let _ = write!(text, "{comma}{candidate}");
-        }
-        text
     }
 }
 

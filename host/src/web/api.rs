@@ -32,7 +32,7 @@ use crate::{
     credentials::{HIDDEN, is_secret_header},
     host::Host,
     model::Outcome,
-    pack::diagnostics::suggestion,
+    spelling::suggestion,
 };
 
 /// `{"data": …}`: what wraps every success. Serialised as it is, so that a stored payload keeps its digits.
