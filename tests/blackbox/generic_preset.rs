@@ -30,7 +30,9 @@ async fn an_unsigned_trigger_gets_signing_by_one_override_and_one_rotation() {
         assert_eq!(patched.status, 200, "{}", patched.text);
         let name = if is_unsigned { "shop_orders" } else { "shop_old" };
         let data = &patched.json()["data"];
-        assert_eq!(data["policy"]["secrets"], json!([{"name": name, "provided": false}]), "{}", patched.text);
+        let missing =
+            json!([{"name": name, "provided": false, "problem": format!("secret missing: {name}")}]);
+        assert_eq!(data["policy"]["secrets"], missing, "{}", patched.text);
         assert_eq!(data["policy_sources"]["verify"], "preset");
         assert_eq!(send(&host, None).await, 503, "no value yet, and nothing gets through without");
 

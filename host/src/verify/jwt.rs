@@ -316,15 +316,19 @@ fn parts(token: &str) -> Option<Parts<'_>> {
 
 /// The keys of a text: a JWK set, one JWK, PEM, or base64. Of JWKs, those that are for signatures of this algorithm and
 /// have the key id, where the token names one.
-pub(super) fn keys_of(text: &str, kid: Option<&str>, algorithm: Algorithm) -> Vec<PublicKey> {
+fn keys_of(text: &str, kid: Option<&str>, algorithm: Algorithm) -> Vec<PublicKey> {
+    let named = |jwk: &Value| kid.is_none() || jwk["kid"].is_null() || jwk["kid"].as_str() == kid;
+    keys_where(text, |jwk| named(jwk) && is_for_signatures(jwk, algorithm))
+}
+
+/// The keys of a text, of JWKs those that fit.
+pub(super) fn keys_where(text: &str, fits: impl Fn(&Value) -> bool) -> Vec<PublicKey> {
     let Ok(document) = json::parse(text.as_bytes()) else {
         return PublicKey::parse(text).into_iter().collect();
     };
     let one = std::slice::from_ref(&document);
     let keys = document["keys"].as_array().map_or(one, Vec::as_slice);
-    let named = |jwk: &&Value| kid.is_none() || jwk["kid"].is_null() || jwk["kid"].as_str() == kid;
-    let fits = |jwk: &&Value| is_for_signatures(jwk, algorithm);
-    keys.iter().filter(named).filter(fits).take(KEYS_MAX).filter_map(PublicKey::from_jwk).collect()
+    keys.iter().filter(|jwk| fits(jwk)).take(KEYS_MAX).filter_map(PublicKey::from_jwk).collect()
 }
 
 /// Whether nothing in a JWK says that it is for something else (RFC 7517, sections 4.2 to 4.4).
