@@ -590,12 +590,16 @@ async fn a_pack_is_renamed_beside_one_that_goes_on_changing() {
         let watched = host(mode).await;
         let stop = Arc::new(AtomicBool::new(false));
         let (restless, stopped) = (watched.packs().join("restless/pack.yaml"), stop.clone());
-        write(&restless, "ref: restless\n");
+        // Whole at every moment: on a busy machine it can look as if it had come to rest, and is loaded then.
+        let mut text = "ref: restless\nname: restless\nversion: 1.0.0\n".to_owned();
+        write(&restless.with_file_name("triggers/t0.yaml"), &trigger("restless", "1.0.0", 0));
+        write(&restless, &text);
+        let written = watched.packs().with_file_name("written.yaml");
         let writer = std::thread::spawn(move || {
-            let mut text = "ref: restless\n".to_owned();
             while !stopped.load(Ordering::Relaxed) {
                 text += "# more\n";
-                fs::write(&restless, &text).unwrap();
+                fs::write(&written, &text).unwrap();
+                fs::rename(&written, &restless).unwrap();
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
