@@ -101,7 +101,8 @@ impl Database {
     /// For reading and for the rare writes; ingest has connections of its own.
     pub async fn pool(&self) -> Result<PgPool> {
         // One connection first: its error says what is wrong, where a pool would only say that it waited.
-        let mut first = self.first_connection().await.map_err(server::not_connected)?;
+        let first = self.first_connection().await;
+        let mut first = first.map_err(|error| server::not_connected(error, &self.options))?;
         if !self.is_embedded() {
             server::check_sessions(&mut first, &self.options).await?;
         }

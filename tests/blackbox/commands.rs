@@ -154,8 +154,9 @@ fn what_went_wrong_is_one_line_and_the_exit_code_says_whose_fault_it_was() {
         (
             &["serve", "--database-url", "postgres://u:hunter2@127.0.0.1:1/x"],
             1,
-            "can't connect to the database",
+            "can't connect to the database at 127.0.0.1:1",
         ),
+        (&["presets", "clerk"], 1, "`clerk` signs as `svix` does"),
         (&["events", "--url", "http://127.0.0.1:1", "--token", "t"], 1, "no host answers"),
         (&["serve", "--nonsense"], 2, "unexpected argument"),
         (&[], 2, "Usage"),

@@ -7,10 +7,7 @@ use serde_json::json;
 
 use super::{Output, output};
 use crate::{
-    pack::{
-        diagnostics::suggestion,
-        presets::{self, Preset},
-    },
+    pack::presets::{self, Preset},
     verify::protection::Protection,
 };
 
@@ -38,7 +35,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         }
         (Some(name), kind) => {
             let Some(preset) = presets::get(name) else {
-                bail!("there is no preset `{name}`; {}", suggestion(name, &presets::names()));
+                bail!("there is no preset `{name}`; {}", presets::suggest(name));
             };
             match kind {
                 Output::Json => output::line(&as_json(preset).to_string()),
@@ -55,6 +52,7 @@ fn as_json(preset: &Preset) -> serde_json::Value {
         "title": preset.title,
         "docs": preset.docs,
         "type": preset.kind,
+        "senders": preset.senders,
         "notes": preset.notes,
         "duplicates": preset.duplicates,
         "protects": preset.protects().map(Protection::word),
@@ -66,6 +64,9 @@ fn show(preset: &Preset) {
     output::line(&format!("# {}\n# {}", preset.title, preset.docs));
     if let Some(kind) = &preset.kind {
         output::line(&format!("# what happened: {kind}"));
+    }
+    if !preset.senders.is_empty() {
+        output::line(&format!("# so do: {}", preset.senders.join(", ")));
     }
     if let Some(notes) = &preset.notes {
         output::line(&format!("# {notes}"));

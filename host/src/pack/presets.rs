@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use super::{
-    diagnostics::{Report, Source},
+    diagnostics::{Report, Source, suggestion},
     read_verify,
     yaml::{self, Node, Yaml},
 };
@@ -18,6 +18,8 @@ pub struct Preset {
     pub docs: String,
     /// Where it says what happened.
     pub kind: Option<String>,
+    /// Other services that sign in the same way.
+    pub senders: Vec<String>,
     /// For the person who sets it up.
     pub notes: Option<String>,
     /// What becomes of a repeated delivery, where that needs a word.
@@ -52,12 +54,14 @@ static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
     let text = |node: &Node, key: &str| node.get(key).and_then(Node::as_str).unwrap_or_default().to_owned();
     let preset = |(key, node): (yaml::Key, Node)| {
         let webhook = node.get("webhook")?.clone();
+        let senders = node.get("senders").and_then(Node::as_str).unwrap_or_default();
         let maybe = |key: &str| node.get(key).and_then(Node::as_str).map(str::to_owned);
         Some(Preset {
             name: key.text,
             title: text(&node, "title"),
             docs: text(&node, "docs"),
             kind: maybe("type"),
+            senders: senders.split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect(),
             notes: maybe("notes"),
             duplicates: maybe("duplicates"),
             webhook,
@@ -80,6 +84,14 @@ pub fn all() -> &'static [Preset] {
 pub fn get(name: &str) -> Option<&'static Preset> {
     let name = name.replace('_', "-");
     PRESETS.iter().find(|preset| preset.name == name)
+}
+
+/// What to say of a name that no preset has: the preset of a service that signs in the same way, else the nearest name.
+pub fn suggest(name: &str) -> String {
+    match PRESETS.iter().find(|preset| preset.senders.iter().any(|sender| sender == name)) {
+        Some(preset) => format!("`{name}` signs as `{}` does", preset.name),
+        None => suggestion(name, &names()),
+    }
 }
 
 pub fn names() -> Vec<&'static str> {

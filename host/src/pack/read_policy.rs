@@ -6,7 +6,7 @@ use http::StatusCode;
 use ipnet::IpNet;
 
 use super::{
-    diagnostics::{Place, Report, suggestion},
+    diagnostics::{Place, Report},
     presets,
     read::{self, Table},
     read_handshake, read_verify,
@@ -264,8 +264,7 @@ fn preset(node: &Node, report: &mut Report) -> Option<&'static presets::Preset> 
     let name = read::string(node, "`preset`", report)?;
     let found = presets::get(name);
     if found.is_none() {
-        let help = suggestion(name, &presets::names());
-        report.fault(&node.at, format!("there is no preset `{name}`"), help);
+        report.fault(&node.at, format!("there is no preset `{name}`"), presets::suggest(name));
     }
     found
 }

@@ -10,7 +10,7 @@ use super::CONNECT_WAIT;
 const VERSION_MIN: i32 = 140_000;
 
 /// Why there is no connection, and the remedy where the error's own words don't lead to it.
-pub(super) fn not_connected(error: sqlx::Error) -> anyhow::Error {
+pub(super) fn not_connected(error: sqlx::Error, options: &PgConnectOptions) -> anyhow::Error {
     let told = format!("{error:?}");
     let remedy = if told.contains("CaUsedAsEndEntity") {
         Some(
@@ -31,7 +31,15 @@ pub(super) fn not_connected(error: sqlx::Error) -> anyhow::Error {
         Some(remedy) => error.context(remedy),
         None => error,
     };
-    error.context("can't connect to the database")
+    error.context(format!("can't connect to the database at {}", address(options)))
+}
+
+/// Where the database is looked for, without user and password.
+fn address(options: &PgConnectOptions) -> String {
+    match options.get_socket() {
+        Some(folder) => folder.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    }
 }
 
 /// Refuses a server that would fail later, or lose what it is told, with what the operator can do about it.
