@@ -1,4 +1,4 @@
-//! What libraries may still spend on this thread: steps, bytes, time and stack of one request's [`Budget`].
+//! What libraries may still spend on this thread: steps, bytes, time and stack of one request's [`Budget`](crate::budget::Budget).
 //!
 //! Their schemas, values and templates carry no state of ours, so what they call of us spends from the meter of its
 //! thread. Once something is used up, every further call is told `false`, and finds nothing any more: whatever is under

@@ -39,7 +39,7 @@ struct Known {
 pub struct PatternLimits {
     /// Of one, compiled, in bytes.
     pub bytes_max: usize,
-    /// Of all together: states, see [`Pattern::states`].
+    /// Of all together: states, see `Pattern::states`.
     pub states_max: usize,
 }
 
