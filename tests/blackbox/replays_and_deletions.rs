@@ -58,6 +58,8 @@ async fn a_replay_of_many_is_one_line_of_the_trail_and_shows_in_stats_and_metric
     assert_eq!((&stats["requests"], &stats["replayed"]), (&json!(12), &json!(12)));
     assert_eq!(stats["outcomes"], json!({"quarantined": 12}));
     assert!(stats["last_event_at"].is_string(), "{stats}");
+    let (done, text) = tokio::task::block_in_place(|| hookpack(&host, &["stats"], &[]));
+    assert!(done && text.contains("quarantined 12, replayed 12"), "{text}");
     host.stop().await;
 }
 
@@ -96,10 +98,15 @@ async fn a_deleted_event_takes_its_kept_request_along_and_leaves_a_trail() {
 
 /// `hookpack events rm` against this host.
 fn remove(host: &TestHost, args: &[&str]) -> (bool, String) {
+    hookpack(host, &["events", "rm"], args)
+}
+
+/// A command that asks this host, without a terminal.
+fn hookpack(host: &TestHost, command: &[&str], args: &[&str]) -> (bool, String) {
     let token = fs::read_to_string(host.folder.path().join("data/admin-token")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hookpack"));
-    command.args(["events", "rm", "--url", &format!("http://{}", host.address), "--token", token.trim()]);
-    let output = command.args(args).stdin(std::process::Stdio::null()).output().unwrap();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_hookpack"));
+    process.args(command).args(["--url", &format!("http://{}", host.address), "--token", token.trim()]);
+    let output = process.args(args).stdin(std::process::Stdio::null()).output().unwrap();
     let text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.success(), text)

@@ -50,7 +50,11 @@ fn row(name: String, counts: &Value) -> Vec<String> {
         format!("{}.{:02}", us / 1000, us % 1000 / 10)
     };
     let outcomes = counts["outcomes"].as_object().into_iter().flatten();
-    let outcomes: Vec<_> = outcomes.map(|(outcome, count)| format!("{outcome} {count}")).collect();
+    // What a replay turned into events counts as quarantined, too.
+    let replayed =
+        counts["replayed"].as_u64().filter(|count| *count > 0).map(|count| format!("replayed {count}"));
+    let outcomes = outcomes.map(|(outcome, count)| format!("{outcome} {count}")).chain(replayed);
+    let outcomes: Vec<_> = outcomes.collect();
     let [requests, bytes, last] =
         ["requests", "body_bytes", "last_event_at"].map(|field| text(&counts[field]));
     vec![name, requests, bytes, ms("p50"), ms("p95"), ms("p99"), last, outcomes.join(", ")]
